@@ -1,0 +1,2 @@
+"""The wire without I/O: what clients may say, what the gateway says beside events, and a connection's life as a
+table."""

@@ -1,0 +1,464 @@
+"""The nouns: what threads, runs, turns, messages and budgets are made of.
+
+All records are frozen and camelCase on the wire (`rename="camel"`), so that the same struct is a row, a REST body
+and a blob.
+Times are UTC datetimes, durations are in seconds unless the name says milliseconds.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Generic, Literal, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import asdict
+
+T = TypeVar("T")
+
+SCHEMA_VERSION = 1
+"""Major version of journals and blobs. A reader refuses a higher one by name."""
+
+
+class Record(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Base of the records: immutable, camelCase in JSON, defaults left out."""
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. The last three are terminal and never overwritten."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING_CONFIRMATION = "waiting_confirmation"
+    WAITING_INPUT = "waiting_input"
+    COMPLETED = "completed"
+    ERROR = "error"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({RunStatus.COMPLETED, RunStatus.ERROR, RunStatus.INTERRUPTED})
+ACTIVE = frozenset(RunStatus) - TERMINAL
+
+
+class ThreadStatus(StrEnum):
+    IDLE = "idle"
+    BUSY = "busy"
+    WAITING = "waiting"
+    ERROR = "error"
+
+
+class Multitask(StrEnum):
+    """What happens to a new run on a thread that has an active one."""
+
+    REJECT = "reject"
+    INTERRUPT = "interrupt"
+    ROLLBACK = "rollback"
+    ENQUEUE = "enqueue"
+
+
+class Effect(StrEnum):
+    """What a tool call can do to the world."""
+
+    READ = "read"
+    WRITE = "write"
+    EXEC = "exec"
+    NETWORK = "network"
+
+
+class Decision(StrEnum):
+    APPROVE = "approve"
+    EDIT = "edit"
+    REJECT = "reject"
+    EXPIRED = "expired"
+
+
+class Outcome(StrEnum):
+    """How the execution of a tool call ended."""
+
+    SUCCESS = "success"
+    ERROR = "error"
+    REJECTED = "rejected"
+    INTERRUPTED = "interrupted"
+    TIMED_OUT = "timed_out"
+    UNKNOWN = "unknown"
+
+
+# --- messages -------------------------------------------------------------------------------------------------
+
+
+class Text(Record, frozen=True, kw_only=True, tag_field="type", tag="text"):
+    """Text. Where it is too long for an event, `blob` holds the whole and `text` only its beginning."""
+
+    text: str
+    blob: str | None = None
+
+
+class Image(Record, frozen=True, kw_only=True, tag_field="type", tag="image"):
+    """A picture kept as a blob; `mime` is what its bytes were sniffed to be."""
+
+    blob: str
+    mime: str
+
+
+class Thinking(Record, frozen=True, kw_only=True, tag_field="type", tag="thinking"):
+    """Reasoning text; `signature` and `provider` let the provider that made it recognise it again."""
+
+    text: str
+    signature: str | None = None
+    provider: str | None = None
+
+
+class ToolCall(Record, frozen=True, kw_only=True, tag_field="type", tag="tool_call"):
+    """A call as the model asked for it. `arguments` is the model's own text, valid JSON or not.
+
+    `tool_call_id` is unique within its run; `provider_id` is the provider's own id where that repeats.
+    """
+
+    tool_call_id: str
+    name: str
+    arguments: str
+    provider_id: str | None = None
+
+
+class ToolResult(Record, frozen=True, kw_only=True, tag_field="type", tag="tool_result"):
+    tool_call_id: str
+    name: str
+    content: str
+    is_error: bool = False
+    images: tuple[Image, ...] = ()
+
+
+InputPart = Text | Image
+Part = Text | Image | Thinking | ToolCall | ToolResult
+
+
+class Message(Record, frozen=True, kw_only=True):
+    """One message of a thread. Assistant messages hold text, thinking and tool calls; tool messages hold results."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    parts: tuple[Part, ...]
+    message_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text parts, joined."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return tuple(part for part in self.parts if isinstance(part, ToolCall))
+
+
+# --- usage and budgets ----------------------------------------------------------------------------------------
+
+
+class Usage(Record, frozen=True, kw_only=True):
+    """Tokens and money of one or more model calls.
+
+    `input_tokens` counts all of the prompt, cached or not; `cache_read_tokens` and `cache_write_tokens` are parts
+    of it, `reasoning_tokens` is a part of `output_tokens`.
+    `unmeasured_requests` counts calls whose provider reported nothing: their tokens are unknown, not zero. `cost`
+    is US dollars, None where a price is unknown.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    requests: int = 0
+    unmeasured_requests: int = 0
+    cost: float | None = None
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        if not other.requests and not other.total_tokens:
+            return self
+        if not self.requests and not self.total_tokens:
+            return other
+        sums = {name: value + getattr(other, name) for name, value in asdict(self).items() if name != "cost"}
+        cost = None if self.cost is None or other.cost is None else self.cost + other.cost
+        return Usage(**sums, cost=cost)
+
+
+class Budget(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of one run and its children, or what is left of them. None means no limit."""
+
+    turns: int | None = 50
+    tool_calls: int | None = 200
+    seconds: float | None = 1800.0
+    tokens: int | None = None
+    cost: float | None = None
+
+
+# --- agents, tools, threads, runs -----------------------------------------------------------------------------
+
+
+class Principal(Record, frozen=True, kw_only=True):
+    """On whose behalf something is done, and how far the credential reaches.
+
+    `user_id` owns threads and runs; `actor` is the display name that audits show; `may_approve` is False for kernels.
+    """
+
+    user_id: str
+    actor: str = ""
+    may_approve: bool = True
+    is_system: bool = False
+    kernel_id: str | None = None
+
+
+SYSTEM = Principal(user_id="", actor="system", is_system=True)
+"""The explicit context that sees all: recovery, rebuild, prune."""
+
+OWNER = "owner"
+"""The user id on a server with one user, whatever name its token login happens to show."""
+
+
+class ToolSpec(Record, frozen=True, kw_only=True):
+    """What a model is told of a tool, and what the policy knows of it.
+
+    `parameters` is a JSON Schema object. `timeout_s` bounds one execution; `output_cap` is in characters, more goes
+    to a blob.
+    `client` marks a tool that lives in the client and is called over its socket.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    effects: tuple[Effect, ...] = (Effect.READ,)
+    idempotent: bool = False
+    sequential: bool = False
+    timeout_s: float = 120.0
+    output_cap: int = 32_768
+    client: bool = False
+
+
+class Cell(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The notebook cell a run was started from."""
+
+    cell_id: str | None = None
+    execution_count: int | None = None
+    notebook: str | None = None
+
+
+class RunRequest(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What starts a run, over REST and the socket alike. Only `input` is needed.
+
+    `client_tools` are tools that live in the starting client; `kernel_id` is the kernel that `run_cell` uses, and
+    `waits` says
+    that a cell of that kernel is waiting for this run. `script` is for the `scripted` model. `on_ask` "reject" is
+    for headless runs.
+    """
+
+    input: str | tuple[InputPart, ...]
+    model: str | None = None
+    thread_id: str | None = None
+    agent: str | None = None
+    tools: tuple[str, ...] | None = None
+    client_tools: tuple[ToolSpec, ...] = ()
+    budget: Budget | None = None
+    policy: str | None = None
+    on_ask: Literal["wait", "reject"] = "wait"
+    multitask: Multitask = Multitask.REJECT
+    metadata: dict[str, Any] = {}
+    kwargs: dict[str, Any] = {}
+    follow_up_to_run_id: str | None = None
+    script: Any = None
+    kernel_id: str | None = None
+    waits: bool = False
+    cell: Cell | None = None
+
+
+class Thread(Record, frozen=True, kw_only=True):
+    thread_id: str
+    user_id: str
+    created_at: datetime
+    updated_at: datetime
+    title: str | None = None
+    metadata: dict[str, Any] = {}
+    status: ThreadStatus = ThreadStatus.IDLE
+
+
+class Run(Record, frozen=True, kw_only=True):
+    """One execution of an agent, as a row: what lists and pages show. The journal is its truth."""
+
+    run_id: str
+    thread_id: str
+    user_id: str
+    status: RunStatus
+    agent: str
+    model: str
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    queued: bool = False
+    multitask: Multitask = Multitask.REJECT
+    input: tuple[InputPart, ...] = ()
+    metadata: dict[str, Any] = {}
+    kwargs: dict[str, Any] = {}
+    cell: Cell | None = None
+    parent_run_id: str | None = None
+    follow_up_to_run_id: str | None = None
+    compare_group_id: str | None = None
+    usage: Usage = Usage()
+    model_call_count: int = 0
+    tool_call_count: int = 0
+    message_count: int = 0
+    first_human_message: str | None = None
+    last_ai_message: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    detail_blob: str | None = None
+    rolled_back: bool = False
+
+
+class Turn(Record, frozen=True, kw_only=True):
+    """One model call, as a row; `turn` counts from 0 within its run. `blob` holds a `TurnRecord`."""
+
+    run_id: str
+    turn: int
+    blob: str
+    model: str
+    stop_reason: str
+    usage: Usage
+    started_at: datetime
+    finished_at: datetime
+
+
+class TurnRecord(Record, frozen=True, kw_only=True):
+    """The body of a turn's blob: what was new in the request, and what the model answered.
+
+    The messages of a thread are the concatenation of `request` and `response` over its turns.
+    `complete` is False for an answer that was cut off by a crash or a lost stream.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    turn: int
+    model: str
+    request: tuple[Message, ...]
+    response: Message
+    stop_reason: str
+    usage: Usage
+    started_at: datetime
+    finished_at: datetime
+    complete: bool = True
+
+
+class Detail(Record, frozen=True, kw_only=True):
+    """The body of a run's detail blob: everything needed to find the rest of an archived run.
+
+    `turns` are blob keys in order, `events` is the blob of the compressed journal, `event_count` its number of
+    events.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    thread_id: str
+    user_id: str
+    agent: str
+    model: str
+    input: tuple[InputPart, ...]
+    turns: tuple[str, ...]
+    events: str
+    event_count: int
+    last_event_id: str
+    status: RunStatus
+    usage: Usage
+    started_at: datetime
+    ended_at: datetime
+    metadata: dict[str, Any] = {}
+
+
+class Approval(Record, frozen=True, kw_only=True):
+    """A tool call that waits, or waited, for a person. `arguments` is what the model asked, JSON text."""
+
+    approval_id: str
+    run_id: str
+    tool_call_id: str
+    tool_name: str
+    arguments: str
+    effects: tuple[Effect, ...]
+    preview: dict[str, Any]
+    asked_at: datetime
+    expires_at: datetime
+    decision: Decision | None = None
+    resolved_arguments: str | None = None
+    actor: str | None = None
+
+
+class InputNeeded(Record, frozen=True, kw_only=True):
+    """A question that waits for a person's answer; `schema` is a JSON Schema for a form."""
+
+    request_id: str
+    run_id: str
+    prompt: str
+    schema: dict[str, Any] | None = None
+    asked_at: datetime | None = None
+
+
+class Page(Record, Generic[T], frozen=True, kw_only=True):
+    """A keyset page. `next_cursor` is None on the last."""
+
+    items: tuple[T, ...] = field(default=())
+    next_cursor: str | None = None
+
+
+# --- small words ----------------------------------------------------------------------------------------------
+
+ID_PATTERN = r"[A-Za-z0-9_-]{1,128}"
+"""What an id from outside must full-match before anything is looked up."""
+
+
+def new_id(prefix: str) -> str:
+    """Returns a fresh id, `prefix_` and 20 lower-case hex digits of randomness: safe as a file name on every file
+    system."""
+    return f"{prefix}_{secrets.token_hex(10)}"
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+_UNSAFE = dict.fromkeys([0, *range(0xD800, 0xE000)], "\N{REPLACEMENT CHARACTER}")
+
+
+def clean(value: T) -> T:
+    """Returns the value with NUL and lone surrogates in its texts replaced by U+FFFD and NaN or infinite floats by
+    None.
+
+    Done at ingress for everything that comes from people, models and tools, so that every store and every client
+    accepts it.
+    """
+    if isinstance(value, str):
+        return value if _is_clean(value) else value.translate(_UNSAFE)  # type: ignore[return-value]
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None  # type: ignore[return-value]
+    if isinstance(value, Mapping):
+        return {clean(str(key)): clean(item) for key, item in value.items()}  # type: ignore[return-value]
+    if isinstance(value, list | tuple):
+        return type(value)(clean(item) for item in value)
+    return value
+
+
+def _is_clean(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def canonical_json(value: Any) -> str:
+    """Returns the one JSON text that equal values share: sorted keys, no spaces, no NaN. Raises ValueError for
+    NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,1 @@
+"""Keeps records, events and blobs. Everybody else sees only the contract."""

@@ -1,0 +1,1 @@
+"""What an agent can do: typed Python functions, and the environment they act in."""

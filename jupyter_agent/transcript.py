@@ -1,0 +1,250 @@
+"""What a run's events say, folded: status, turns, tool calls, what waits for a person, usage.
+
+The one fold that everybody shares. The client shows it, the gateway sends it as a snapshot, the projection writes
+it to rows, recovery resumes from it.
+Feeding it the same events in the same order always gives the same transcript.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from . import events as ev
+from .records import Approval, InputNeeded, Outcome, RunStatus, Usage
+
+
+@dataclass
+class ToolCallView:
+    """One tool call as far as it is known. `arguments` grows while they stream; `result` is None until there is
+    one."""
+
+    tool_call_id: str
+    name: str
+    turn: int
+    arguments: str = ""
+    is_ended: bool = False
+    progress: str = ""
+    result: str | None = None
+    is_error: bool = False
+    truncated: bool = False
+    blob: str | None = None
+    mime: dict[str, str] = field(default_factory=dict)
+    approval_id: str | None = None
+    approved_arguments: str | None = None
+    decision: str | None = None
+    trace_id: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    outcome: Outcome | None = None
+    latency_ms: float | None = None
+    error: str | None = None
+
+    @property
+    def outcome_is_unknown(self) -> bool:
+        """It was started and nobody knows how it ended: it may have acted."""
+        return self.trace_id is not None and self.outcome is None
+
+
+@dataclass
+class TurnView:
+    """One turn: `blob` is None until it is committed."""
+
+    turn: int
+    message_id: str | None = None
+    text: str = ""
+    thinking: str = ""
+    tool_calls: dict[str, ToolCallView] = field(default_factory=dict)
+    usage: Usage | None = None
+    model: str | None = None
+    blob: str | None = None
+    stop_reason: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    is_complete: bool = False
+
+
+PROGRESS_KEPT = 64 * 1024
+"""Characters of a tool's live output that a transcript keeps: the last ones. The whole is in the journal."""
+
+
+@dataclass
+class Transcript:
+    """The fold. `last_event_id` and `seq` say how far it is; `started` is the run's first event."""
+
+    run_id: str = ""
+    status: RunStatus = RunStatus.PENDING
+    started: ev.RunStarted | None = None
+    turns: list[TurnView] = field(default_factory=list)
+    tool_calls: dict[str, ToolCallView] = field(default_factory=dict)
+    approvals: dict[str, Approval] = field(default_factory=dict)
+    inputs: dict[str, InputNeeded] = field(default_factory=dict)
+    answers: dict[str, str | None] = field(default_factory=dict)
+    usage: Usage = Usage()
+    live_usage: ev.UsageReported | None = None
+    model_call_count: int = 0
+    error: ev.ErrorRaised | None = None
+    summary: str | None = None
+    is_complete: bool = False
+    last_event_id: str = ""
+    event_count: int = 0
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+
+    def apply(self, event: ev.AnyEvent | ev.Unknown) -> None:
+        """Takes the next event in. Events that say nothing to a transcript only move its position."""
+        self.last_event_id = event.id
+        self.event_count += 1
+        if isinstance(event, ev.Unknown):
+            return
+        self.run_id = self.run_id or event.run_id
+        self.first_at = self.first_at or event.at
+        self.last_at = event.at
+        match event:
+            case ev.AgentEvent():
+                self._stream(event)
+            case ev.RunStarted():
+                self.started = event
+            case ev.StatusChange():
+                self.status = event.status
+            case ev.TurnCommitted():
+                self._commit(event)
+            case ev.ToolConfirmationRequest() | ev.ApprovalResolved():
+                self._approval(event)
+            case ev.InputRequest():
+                self.inputs[event.request_id] = InputNeeded(
+                    request_id=event.request_id, run_id=self.run_id, prompt=event.prompt, schema=event.schema,
+                    asked_at=event.at,
+                )  # fmt: skip
+            case ev.InputReceived():
+                self.inputs.pop(event.request_id, None)
+                self.answers[event.request_id] = event.content
+            case ev.ToolTraceStart() | ev.ToolTraceFinish():
+                self._trace(event)
+            case ev.ArgumentsRepaired():
+                self._tool_call(event.tool_call_id).arguments = event.after
+            case ev.ErrorRaised():
+                self.error = event
+            case ev.SessionComplete():
+                self.status, self.usage, self.summary, self.is_complete = (
+                    event.status,
+                    event.usage,
+                    event.summary,
+                )
+                True
+            case _:
+                pass
+
+    @property
+    def text(self) -> str:
+        """The text of the last turn that has any: the answer so far, and the answer when the run is complete."""
+        return next((turn.text for turn in reversed(self.turns) if turn.text), "")
+
+    @property
+    def pending_approvals(self) -> tuple[Approval, ...]:
+        return tuple(approval for approval in self.approvals.values() if approval.decision is None)
+
+    @property
+    def pending_inputs(self) -> tuple[InputNeeded, ...]:
+        return tuple(self.inputs.values())
+
+    @property
+    def open_tool_calls(self) -> tuple[ToolCallView, ...]:
+        return tuple(call for call in self.tool_calls.values() if call.result is None)
+
+    @property
+    def turn(self) -> TurnView:
+        """The turn in progress: the last one that is not complete, made when there is none."""
+        if not self.turns or self.turns[-1].is_complete:
+            self.turns.append(TurnView(turn=len(self.turns), started_at=self.last_at))
+        return self.turns[-1]
+
+    def _stream(self, event: ev.AgentEvent) -> None:
+        match event.event:
+            case ev.TextDelta(content=content):
+                self.turn.text += content
+            case ev.ThinkingDelta(content=content):
+                self.turn.thinking += content
+            case ev.ToolCallStart(tool_call_id=tool_call_id, name=name, arguments=arguments):
+                turn = self.turn
+                call = ToolCallView(tool_call_id=tool_call_id, name=name, turn=turn.turn, arguments=arguments)
+                turn.tool_calls[tool_call_id] = self.tool_calls[tool_call_id] = call
+            case ev.ToolCallDelta(tool_call_id=tool_call_id, arguments=arguments):
+                self._tool_call(tool_call_id).arguments += arguments
+            case ev.ToolCallEnd(tool_call_id=tool_call_id):
+                self._tool_call(tool_call_id).is_ended = True
+            case ev.ToolProgress(tool_call_id=tool_call_id, content=content):
+                call = self._tool_call(tool_call_id)
+                call.progress = (call.progress + content)[-PROGRESS_KEPT:]
+            case ev.ToolResultReady() as result:
+                call = self._tool_call(result.tool_call_id)
+                call.result, call.is_error, call.truncated = result.result, result.is_error, result.truncated
+                call.blob, call.mime = result.blob, dict(result.mime)
+            case ev.MessageComplete(message_id=message_id):
+                self.turn.message_id = message_id
+            case ev.StepComplete(step_index=step_index):
+                if step_index < len(self.turns):
+                    self.turns[step_index].is_complete = True
+            case ev.UsageReported() as usage:
+                self.live_usage = usage
+
+    def _commit(self, event: ev.TurnCommitted) -> None:
+        turn = self.turn
+        turn.blob, turn.model, turn.usage = event.blob, event.model, event.usage
+        turn.stop_reason, turn.started_at, turn.finished_at = event.stop_reason, event.started_at, event.finished_at
+        self.usage += event.usage
+        self.live_usage = None
+        self.model_call_count += 1
+
+    def _approval(self, event: ev.ToolConfirmationRequest | ev.ApprovalResolved) -> None:
+        call = self._tool_call(event.tool_call_id)
+        if isinstance(event, ev.ToolConfirmationRequest):
+            call.approval_id = event.approval_id
+            assert event.at is not None
+            self.approvals[event.approval_id] = Approval(
+                approval_id=event.approval_id, run_id=self.run_id, tool_call_id=event.tool_call_id,
+                tool_name=event.tool.name, arguments=event.tool.arguments, effects=event.effects,
+                preview=event.preview, asked_at=event.at, expires_at=event.expires_at,
+            )  # fmt: skip
+            return
+        call.decision, call.approved_arguments = event.decision, event.arguments
+        if (asked := self.approvals.get(event.approval_id)) is not None:
+            self.approvals[event.approval_id] = msgspec.structs.replace(
+                asked, decision=event.decision, resolved_arguments=event.arguments, actor=event.actor
+            )
+
+    def _trace(self, event: ev.ToolTraceStart | ev.ToolTraceFinish) -> None:
+        call = self._tool_call(event.tool_call_id)
+        if isinstance(event, ev.ToolTraceStart):
+            call.trace_id, call.started_at, call.outcome = event.trace_id, event.started_at, None
+            return
+        call.outcome, call.latency_ms, call.error = event.outcome, event.latency_ms, event.error
+        call.finished_at = event.finished_at
+
+    def _tool_call(self, tool_call_id: str) -> ToolCallView:
+        """Returns the call, made on the spot for a journal that names one it never started."""
+        if tool_call_id not in self.tool_calls:
+            call = ToolCallView(tool_call_id=tool_call_id, name="", turn=self.turn.turn)
+            self.tool_calls[tool_call_id] = self.turn.tool_calls[tool_call_id] = call
+        return self.tool_calls[tool_call_id]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Returns what a client needs to show the run now, in wire names and without its events."""
+        return {
+            "status": self.status,
+            "agent": self.started.agent if self.started else None,
+            "model": self.started.model if self.started else None,
+            "threadId": self.started.thread_id if self.started else None,
+            "turn": len(self.turns),
+            "text": self.text,
+            "openToolCalls": [
+                {"toolCallId": call.tool_call_id, "name": call.name, "arguments": call.arguments,
+                 "startedAt": call.started_at}
+                for call in self.open_tool_calls
+            ],
+            "pendingApprovals": self.pending_approvals,
+            "pendingInputs": self.pending_inputs,
+            "usage": self.usage,
+            "lastEventId": self.last_event_id,
+        }  # fmt: skip
