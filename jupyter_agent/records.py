@@ -6,6 +6,7 @@ Times are UTC datetimes, durations are in seconds unless the name says milliseco
 """
 
 import json
+import math
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -442,7 +443,7 @@ def clean(value: T) -> T:
     if isinstance(value, str):
         return value if _is_clean(value) else value.translate(_UNSAFE)  # type: ignore[return-value]
     if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None  # type: ignore[return-value]
+        return value if math.isfinite(value) else None  # type: ignore[return-value]
     if isinstance(value, Mapping):
         return {clean(str(key)): clean(item) for key, item in value.items()}  # type: ignore[return-value]
     if isinstance(value, list | tuple):

@@ -81,7 +81,7 @@ class Transcript:
     approvals: dict[str, Approval] = field(default_factory=dict)
     inputs: dict[str, InputNeeded] = field(default_factory=dict)
     answers: dict[str, str | None] = field(default_factory=dict)
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     live_usage: ev.UsageReported | None = None
     model_call_count: int = 0
     error: ev.ErrorRaised | None = None
@@ -127,12 +127,8 @@ class Transcript:
             case ev.ErrorRaised():
                 self.error = event
             case ev.SessionComplete():
-                self.status, self.usage, self.summary, self.is_complete = (
-                    event.status,
-                    event.usage,
-                    event.summary,
-                )
-                True
+                self.status, self.usage, self.summary = event.status, event.usage, event.summary
+                self.is_complete = True
             case _:
                 pass
 
@@ -201,11 +197,10 @@ class Transcript:
         call = self._tool_call(event.tool_call_id)
         if isinstance(event, ev.ToolConfirmationRequest):
             call.approval_id = event.approval_id
-            assert event.at is not None
             self.approvals[event.approval_id] = Approval(
                 approval_id=event.approval_id, run_id=self.run_id, tool_call_id=event.tool_call_id,
                 tool_name=event.tool.name, arguments=event.tool.arguments, effects=event.effects,
-                preview=event.preview, asked_at=event.at, expires_at=event.expires_at,
+                preview=event.preview, asked_at=event.at or event.expires_at, expires_at=event.expires_at,
             )  # fmt: skip
             return
         call.decision, call.approved_arguments = event.decision, event.arguments
