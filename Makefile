@@ -1,0 +1,118 @@
+# Everything a newcomer, a contributor and CI do here. `make` lists it.
+#
+# Needed: Python 3.11 or newer, Node 20 or newer. Everything else is installed into .venv and labextension/node_modules.
+# Each installation leaves a stamp, so that the second call is quick; a changed pyproject.toml or lab extension renews it.
+
+PYTHON ?= python3
+PORT ?= 8888
+PYTEST_ARGS ?=
+JEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+NODE_STAMP := labextension/node_modules/.yarn-state.yml
+CLIENT := tests/client
+CLIENT_STAMP := $(CLIENT)/node_modules/.package-lock.json
+LAB_SOURCES := $(wildcard labextension/*.json labextension/yarn.lock labextension/style/*) \
+  $(shell find labextension/src -name '*.ts' -not -path '*/__tests__/*' 2>/dev/null)
+
+# JupyterLab refuses root without a word for it, and opens a browser where there is a screen.
+LAB_FLAGS := $(if $(filter 0,$(shell id -u)),--allow-root)
+ifneq ($(shell uname),Darwin)
+LAB_FLAGS += $(if $(DISPLAY)$(WAYLAND_DISPLAY),,--no-browser)
+endif
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export YARN_ENABLE_TELEMETRY := 0
+# The lab extension's commands are the environment's own, not those of the machine.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help lab demo test test-python test-lab test-client lint format types build bench docs-check generate clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- to use -----------------------------------------------------------------------------------------------------
+
+lab: $(STAMPS)/lab ## open JupyterLab on the tour notebook (PORT=8888)
+	@echo "JupyterLab is starting on port $(PORT) (or the next free one); its address with the token follows. Stop it with Ctrl-C."
+	$(BIN)/jupyter lab $(LAB_FLAGS) --port=$(PORT) \
+	  --LabApp.default_url=/lab/tree/notebooks/00-tour.ipynb
+
+demo: $(STAMPS)/lab ## run the tour's main job here in the terminal, with no key
+	$(BIN)/jupyter agent demo
+
+# --- to check ---------------------------------------------------------------------------------------------------
+
+test: test-python test-lab test-client ## run all tests: Python, lab extension, protocol client
+
+test-python: $(STAMPS)/test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-lab: $(STAMPS)/test $(NODE_STAMP)
+	cd labextension && jlpm test $(JEST_ARGS)
+
+lint: $(STAMPS)/dev $(NODE_STAMP) ## ruff, prettier, and generated files that are up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd labextension && jlpm lint
+	$(BIN)/python -m jupyter_agent.protocol.generate --check
+
+format: $(STAMPS)/dev $(NODE_STAMP) ## put all code in its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	cd labextension && jlpm format
+
+types: $(STAMPS)/dev $(NODE_STAMP) ## mypy and tsc, both strict
+	$(BIN)/mypy
+	cd labextension && jlpm types
+
+docs-check: $(STAMPS)/test ## links, examples and generated parts of the documentation
+	$(BIN)/python -m jupyter_agent.protocol.generate --check
+	$(BIN)/python -m pytest tests/test_documents.py tests/docs $(PYTEST_ARGS)
+
+bench: $(STAMPS)/test ## print the figures of docs/performance.md
+	$(BIN)/python -m benchmarks
+
+# --- to make ----------------------------------------------------------------------------------------------------
+
+generate: $(STAMPS)/dev ## write the protocol's JSON Schema and TypeScript types anew
+	$(BIN)/python -m jupyter_agent.protocol.generate
+
+build: $(STAMPS)/dev ## make the sdist, and the wheel from it, into dist/
+	rm -rf dist jupyter_agent/labextension
+	$(BIN)/python -m build
+
+clean: ## remove everything that was built or installed
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf jupyter_agent/labextension labextension/lib labextension/node_modules labextension/.yarn
+	rm -rf labextension/tsconfig.tsbuildinfo $(CLIENT)/node_modules
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# --- installations ----------------------------------------------------------------------------------------------
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, $(PYTHON) is `$(PYTHON) --version`. Name another: make PYTHON=python3.12 …"; exit 1; }
+	@command -v node > /dev/null || { echo "Node 20 or newer is needed to build the lab extension: install it (nodejs.org)."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# A wider extra contains the narrower ones, so that installing it makes their stamps too.
+$(STAMPS)/lab: $(VENV)/pyvenv.cfg pyproject.toml $(LAB_SOURCES)
+	$(BIN)/python -m pip install --quiet --editable '.[lab]'
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/test: $(VENV)/pyvenv.cfg pyproject.toml $(LAB_SOURCES)
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@mkdir -p $(STAMPS) && touch $(STAMPS)/lab $@
+
+$(STAMPS)/dev: $(VENV)/pyvenv.cfg pyproject.toml $(LAB_SOURCES)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@mkdir -p $(STAMPS) && touch $(STAMPS)/lab $(STAMPS)/test $@
+
+$(NODE_STAMP): labextension/package.json labextension/yarn.lock | $(STAMPS)/lab
+	cd labextension && jlpm install
+	@touch $@
