@@ -255,6 +255,7 @@ class ApprovalResolved(Event, frozen=True, kw_only=True, tag="approval_resolved"
     reason: str | None = None
     actor: str | None = None
     policy: str | None = None
+    remember: Literal["run", "thread"] | None = None
 
 
 class InputReceived(Event, frozen=True, kw_only=True, tag="input_received"):

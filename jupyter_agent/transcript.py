@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from . import events as ev
-from .records import Approval, InputNeeded, Outcome, RunStatus, Usage
+from .records import Approval, Decision, InputNeeded, Outcome, RunStatus, Usage
 
 
 @dataclass
@@ -84,6 +84,8 @@ class Transcript:
     usage: Usage = field(default_factory=Usage)
     live_usage: ev.UsageReported | None = None
     model_call_count: int = 0
+    compacted: ev.Compacted | None = None
+    grants: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
     error: ev.ErrorRaised | None = None
     summary: str | None = None
     is_complete: bool = False
@@ -124,6 +126,8 @@ class Transcript:
                 self._trace(event)
             case ev.ArgumentsRepaired():
                 self._tool_call(event.tool_call_id).arguments = event.after
+            case ev.Compacted():
+                self.compacted = event
             case ev.ErrorRaised():
                 self.error = event
             case ev.SessionComplete():
@@ -196,23 +200,30 @@ class Transcript:
     def _approval(self, event: ev.ToolConfirmationRequest | ev.ApprovalResolved) -> None:
         call = self._tool_call(event.tool_call_id)
         if isinstance(event, ev.ToolConfirmationRequest):
-            call.approval_id = event.approval_id
+            call.approval_id, call.decision = event.approval_id, None
             self.approvals[event.approval_id] = Approval(
                 approval_id=event.approval_id, run_id=self.run_id, tool_call_id=event.tool_call_id,
                 tool_name=event.tool.name, arguments=event.tool.arguments, effects=event.effects,
                 preview=event.preview, asked_at=event.at or event.expires_at, expires_at=event.expires_at,
             )  # fmt: skip
             return
-        call.decision, call.approved_arguments = event.decision, event.arguments
+        call.decision = event.decision
+        call.approved_arguments = event.arguments or call.approved_arguments
+        if event.decision in (Decision.REJECT, Decision.EXPIRED):
+            call.outcome = call.outcome or Outcome.REJECTED
         if (asked := self.approvals.get(event.approval_id)) is not None:
             self.approvals[event.approval_id] = msgspec.structs.replace(
                 asked, decision=event.decision, resolved_arguments=event.arguments, actor=event.actor
             )
+            if event.remember:
+                self.grants.add((asked.tool_name, tuple(asked.effects)))
 
     def _trace(self, event: ev.ToolTraceStart | ev.ToolTraceFinish) -> None:
         call = self._tool_call(event.tool_call_id)
         if isinstance(event, ev.ToolTraceStart):
             call.trace_id, call.started_at, call.outcome = event.trace_id, event.started_at, None
+            # A start uses the approval up: running the call again needs another one.
+            call.approval_id = call.decision = None
             return
         call.outcome, call.latency_ms, call.error = event.outcome, event.latency_ms, event.error
         call.finished_at = event.finished_at
