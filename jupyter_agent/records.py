@@ -215,6 +215,11 @@ class Principal(Record, frozen=True, kw_only=True):
     is_system: bool = False
     kernel_id: str | None = None
 
+    @property
+    def name(self) -> str:
+        """What audits show: the actor's display name, else the user id."""
+        return self.actor or self.user_id
+
 
 SYSTEM = Principal(user_id="", actor="system", is_system=True)
 """The explicit context that sees all: recovery, rebuild, prune."""
@@ -394,6 +399,7 @@ class Approval(Record, frozen=True, kw_only=True):
     expires_at: datetime
     decision: Decision | None = None
     resolved_arguments: str | None = None
+    reason: str | None = None
     actor: str | None = None
 
 

@@ -213,7 +213,11 @@ class Transcript:
             call.outcome = call.outcome or Outcome.REJECTED
         if (asked := self.approvals.get(event.approval_id)) is not None:
             self.approvals[event.approval_id] = msgspec.structs.replace(
-                asked, decision=event.decision, resolved_arguments=event.arguments, actor=event.actor
+                asked,
+                decision=event.decision,
+                resolved_arguments=event.arguments,
+                reason=event.reason,
+                actor=event.actor,
             )
             if event.remember:
                 self.grants.add((asked.tool_name, tuple(asked.effects)))
