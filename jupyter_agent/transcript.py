@@ -53,8 +53,6 @@ class TurnView:
 
     turn: int
     message_id: str | None = None
-    text: str = ""
-    thinking: str = ""
     tool_calls: dict[str, ToolCallView] = field(default_factory=dict)
     usage: Usage | None = None
     model: str | None = None
@@ -63,6 +61,16 @@ class TurnView:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     is_complete: bool = False
+    text_pieces: list[str] = field(default_factory=list, repr=False)
+    thinking_pieces: list[str] = field(default_factory=list, repr=False)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.text_pieces)
+
+    @property
+    def thinking(self) -> str:
+        return "".join(self.thinking_pieces)
 
 
 PROGRESS_KEPT = 64 * 1024
@@ -139,7 +147,7 @@ class Transcript:
     @property
     def text(self) -> str:
         """The text of the last turn that has any: the answer so far, and the answer when the run is complete."""
-        return next((turn.text for turn in reversed(self.turns) if turn.text), "")
+        return next((turn.text for turn in reversed(self.turns) if turn.text_pieces), "")
 
     @property
     def pending_approvals(self) -> tuple[Approval, ...]:
@@ -163,9 +171,9 @@ class Transcript:
     def _stream(self, event: ev.AgentEvent) -> None:
         match event.event:
             case ev.TextDelta(content=content):
-                self.turn.text += content
+                self.turn.text_pieces.append(content)
             case ev.ThinkingDelta(content=content):
-                self.turn.thinking += content
+                self.turn.thinking_pieces.append(content)
             case ev.ToolCallStart(tool_call_id=tool_call_id, name=name, arguments=arguments):
                 turn = self.turn
                 call = ToolCallView(tool_call_id=tool_call_id, name=name, turn=turn.turn, arguments=arguments)
