@@ -19,7 +19,6 @@ from msgspec import Struct
 
 from .exceptions import InvalidRequest
 from .records import (
-    SCHEMA_VERSION,
     Cell,
     Decision,
     Effect,
@@ -27,6 +26,7 @@ from .records import (
     Outcome,
     RunStatus,
     Usage,
+    written_always,
 )
 
 MAX_LINE_BYTES: Final = 256 * 1024
@@ -179,7 +179,7 @@ class ErrorRaised(Event, frozen=True, kw_only=True, tag="error"):
 class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
     """The first event of a run, written when it is created. Whatever a resume needs stands here."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = written_always()
     thread_id: str
     user_id: str
     agent: str

@@ -22,6 +22,12 @@ SCHEMA_VERSION = 1
 """Major version of journals and blobs. A reader refuses a higher one by name."""
 
 
+def written_always() -> int:
+    """Returns the default of `schema_version`. Being made by a factory it is never left out: a later version could
+    not tell a missing number from its own."""
+    return field(default_factory=lambda: SCHEMA_VERSION)
+
+
 class Record(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Base of the records: immutable, camelCase in JSON, defaults left out."""
 
@@ -347,7 +353,7 @@ class TurnRecord(Record, frozen=True, kw_only=True):
     `complete` is False for an answer that was cut off by a crash or a lost stream.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = written_always()
     run_id: str
     turn: int
     model: str
@@ -367,7 +373,7 @@ class Detail(Record, frozen=True, kw_only=True):
     events.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = written_always()
     run_id: str
     thread_id: str
     user_id: str

@@ -7,13 +7,14 @@ import jupyter_agent
 
 ROOT = Path(jupyter_agent.__file__).parent
 
-GROUND = {"exceptions", "records", "events", "transcript"}
+GROUND = {"exceptions", "records", "events", "transcript", "failpoints"}
 MAY_IMPORT = {
     # the ground, which both towers stand on
     "exceptions": set(),
     "records": {"exceptions"},
     "events": {"exceptions", "records"},
     "transcript": {"exceptions", "records", "events"},
+    "failpoints": set(),
     "protocol": GROUND,
     # the server tower
     "storage": GROUND,

@@ -210,6 +210,7 @@ export interface Approval {
   readonly expiresAt: string;
   readonly decision?: Decision | null;
   readonly resolvedArguments?: string | null;
+  readonly reason?: string | null;
   readonly actor?: string | null;
 }
 
@@ -483,6 +484,7 @@ export interface ApprovalResolved {
   readonly reason?: string | null;
   readonly actor?: string | null;
   readonly policy?: string | null;
+  readonly remember?: 'run' | 'thread' | null;
   readonly crc: string;
 }
 
