@@ -73,6 +73,8 @@ class TurnView:
         return "".join(self.thinking_pieces)
 
 
+PROGRESS = (ev.RunStarted, ev.TurnCommitted, ev.ToolTraceFinish, ev.ApprovalResolved, ev.InputReceived)
+
 PROGRESS_KEPT = 64 * 1024
 """Characters of a tool's live output that a transcript keeps: the last ones. The whole is in the journal."""
 
@@ -98,6 +100,8 @@ class Transcript:
     summary: str | None = None
     is_complete: bool = False
     last_event_id: str = ""
+    progress_id: str = ""
+    """The last event that brought the run forward: taken up again and again without one, it is stuck."""
     event_count: int = 0
     first_at: datetime | None = None
     last_at: datetime | None = None
@@ -111,6 +115,8 @@ class Transcript:
         self.run_id = self.run_id or event.run_id
         self.first_at = self.first_at or event.at
         self.last_at = event.at
+        if isinstance(event, PROGRESS):
+            self.progress_id = event.id
         match event:
             case ev.AgentEvent():
                 self._stream(event)
