@@ -17,7 +17,8 @@ NO_ANSWER: Final = (
 )
 
 
-@tool(effects=(), timeout_s=TIMEOUT_S)
+# Idempotent: the question's id follows from the call, so that after a restart the same question goes on.
+@tool(effects=(), idempotent=True, timeout_s=TIMEOUT_S)
 async def ask_user(
     context: ToolContext,
     prompt: Annotated[str, Meta(min_length=1, description="The question, in whole sentences.")],

@@ -1,0 +1,456 @@
+"""Starts, stops, resumes and remembers runs: the one owner of every run's task in this process."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from .. import events as ev
+from ..exceptions import (
+    AgentError,
+    ApprovalNotFound,
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    JournalDamaged,
+    RunFinished,
+    RunNotFound,
+    StorageError,
+    ThreadBusy,
+)
+from ..journal import Journal, Projection
+from ..models.contract import Models
+from ..records import (
+    ACTIVE,
+    SYSTEM,
+    Approval,
+    Decision,
+    Multitask,
+    Principal,
+    Run,
+    RunRequest,
+    RunStatus,
+    Text,
+    Thread,
+    clean,
+    new_id,
+    utc_now,
+)
+from ..storage import Storage
+from ..tools import Toolbox
+from ..tools.contract import Environment
+from ..transcript import Transcript
+from .active import ActiveRun, Means
+from .finish import finish
+from .preparation import RESTARTED, check, fruitless_restarts, prepare
+from .settings import RunnerSettings
+from .supervision import Stop, supervise
+
+log = logging.getLogger(__name__)
+
+Change = Literal["created", "status", "deleted"]
+Watcher = Callable[[Run, Change], None]
+
+MAX_INLINE_CHARS = 32 * 1024
+TITLE_CHARS = 80
+INTERRUPT_WAIT_S = 30.0
+
+
+class Runner:
+    """All runs of this process. `by` is on whose behalf something is done: what belongs to others reads as absent."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        journal: Journal,
+        projection: Projection,
+        models: Models,
+        toolbox: Toolbox,
+        environment: Environment,
+        settings: RunnerSettings | None = None,
+    ) -> None:
+        self._rows = storage.rows
+        self._journal = journal
+        self._projection = projection
+        self._toolbox = toolbox
+        self._means = Means(
+            rows=storage.rows,
+            blobs=storage.blobs,
+            journal=journal,
+            models=models,
+            environment=environment,
+            settings=settings or RunnerSettings(),
+            on_status=self._told_status,
+        )
+        self._lines = storage.lines
+        self._active: dict[str, ActiveRun] = {}
+        self._stops: dict[str, Stop] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._watchers: list[Watcher] = []
+        self._thread_grants: dict[str, set[tuple[str, tuple[str, ...]]]] = {}
+        self._is_closing = False
+
+    @property
+    def settings(self) -> RunnerSettings:
+        return self._means.settings
+
+    @property
+    def active_run_ids(self) -> tuple[str, ...]:
+        return tuple(self._active)
+
+    def subscribe(self, watcher: Watcher) -> Callable[[], None]:
+        """Calls the watcher on every run created, deleted or changed in status; returns what ends that."""
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
+
+    # --- start ----------------------------------------------------------------------------------------------
+
+    async def start(self, request: RunRequest, *, by: Principal) -> Run:
+        """Starts a run and returns it: durable, before its first model call.
+
+        Raises InvalidRequest, UnknownModel, BadCredentials, ThreadNotFound, ThreadBusy, StorageError; then nothing
+        was started.
+        """
+        if self._is_closing:
+            raise Conflict("The server is shutting down. Start the run again in a moment.")
+        request = msgspec.convert(clean(msgspec.to_builtins(request)), RunRequest)
+        model = request.model or self._means.models.default
+        check(request, model, means=self._means, toolbox=self._toolbox)
+        thread = await self._thread_for(request, by=by)
+        run = await self._create_row(request, thread, model=model, by=by)
+        try:
+            started = await self._run_started(run, request)
+            await self._journal.open(run.run_id)
+            await self._journal.append(run.run_id, started)
+        except BaseException:
+            await self._forget(run)
+            raise
+        await self._projection.settle(run.run_id)
+        self._tell(run, "created")
+        if not run.queued:
+            await self._launch(run)
+        return run
+
+    async def _thread_for(self, request: RunRequest, *, by: Principal) -> Thread:
+        title = _text_of(request)[:TITLE_CHARS].strip() or None
+        if request.thread_id is None:
+            now = utc_now()
+            thread = Thread(thread_id=new_id("thr"), user_id=by.user_id, title=title, created_at=now, updated_at=now)
+            return await self._rows.create_thread(thread)
+        thread = await self._rows.get_thread(request.thread_id, by=by)
+        if thread.title is None and title is not None:
+            thread = await self._rows.update_thread(thread.thread_id, by=by, title=title)
+        return thread
+
+    async def _create_row(self, request: RunRequest, thread: Thread, *, model: str, by: Principal) -> Run:
+        """Inserts the run's row, making room on its thread as the strategy says. Raises ThreadBusy."""
+        now = utc_now()
+        parts = (Text(text=request.input),) if isinstance(request.input, str) else request.input
+        run = Run(
+            run_id=new_id("run"),
+            thread_id=thread.thread_id,
+            user_id=thread.user_id,
+            status=RunStatus.PENDING,
+            agent=request.agent or "default",
+            model=model,
+            created_at=now,
+            updated_at=now,
+            multitask=request.multitask,
+            input=tuple([await self._bounded(part) if isinstance(part, Text) else part for part in parts]),
+            metadata=request.metadata,
+            kwargs=request.kwargs,
+            cell=request.cell,
+            follow_up_to_run_id=request.follow_up_to_run_id,
+        )
+        while True:
+            try:
+                return await self._rows.create_run(run)
+            except ThreadBusy:
+                if request.multitask is Multitask.ENQUEUE:
+                    run = msgspec.structs.replace(run, queued=True)
+                elif not await self._make_room(thread.thread_id, request.multitask, by=by):
+                    raise
+
+    async def _make_room(self, thread_id: str, strategy: Multitask, *, by: Principal) -> bool:
+        """Ends the thread's active run where the strategy says so; tells whether it is worth trying again."""
+        page = await self._rows.list_runs(by=by, thread_id=thread_id, statuses=tuple(ACTIVE))
+        active = next((run for run in page.items if not run.queued), None)
+        if active is None:
+            return True
+        task = self._tasks.get(active.run_id)
+        if task is not None and active.run_id in self._active and self._active[active.run_id].is_over:
+            # It has answered and is being put away: the next run need not know.
+            await asyncio.wait({task})
+            return True
+        if strategy is Multitask.REJECT:
+            return False
+        try:
+            await self.interrupt(active.run_id, by=by)
+        except RunFinished:
+            log.debug("Run %s ended by itself while room was made.", active.run_id)
+        if strategy is Multitask.ROLLBACK:
+            ended = await self._rows.get_run(active.run_id, by=SYSTEM)
+            await self._rows.save_run(msgspec.structs.replace(ended, rolled_back=True))
+        return True
+
+    async def _bounded(self, part: Text) -> Text:
+        """Returns the text, or its beginning and the blob of the whole where it is too long for an event."""
+        if len(part.text) <= MAX_INLINE_CHARS:
+            return part
+        blob = await self._means.blobs.put(part.text.encode())
+        return Text(text=part.text[:MAX_INLINE_CHARS], blob=blob)
+
+    async def _run_started(self, run: Run, request: RunRequest) -> ev.RunStarted:
+        for part in run.input:
+            if isinstance(part, Text) and part.blob is not None:
+                await self._rows.refer(part.blob, run_id=run.run_id, user_id=run.user_id)
+        # Everything that going on after a restart needs; the input stands in its own field.
+        kept = msgspec.to_builtins(msgspec.structs.replace(request, input="", metadata={}))
+        started = ev.RunStarted(
+            thread_id=run.thread_id,
+            user_id=run.user_id,
+            agent=run.agent,
+            model=run.model,
+            input=run.input,
+            metadata=run.metadata,
+            kwargs=kept,
+            multitask=run.multitask,
+            follow_up_to_run_id=run.follow_up_to_run_id,
+            cell=run.cell,
+        )
+        if len(msgspec.json.encode(started)) > ev.MAX_LINE_BYTES - 1024:
+            raise InvalidRequest(
+                "The run's metadata, kwargs, script and tools are too large together: at most 250 KB fit. "
+                "Put long data into files or into the input."
+            )
+        return started
+
+    async def _forget(self, run: Run) -> None:
+        """Undoes a start that could not be made durable."""
+        try:
+            await self._rows.save_run(msgspec.structs.replace(run, status=RunStatus.ERROR, ended_at=utc_now()))
+            await self._journal.close(run.run_id)
+            self._lines.delete(run.run_id)
+            await self._rows.delete_run(run.run_id, by=SYSTEM)
+        except (StorageError, OSError):
+            log.exception("Run %s could not be started and not be forgotten; start-up will end it.", run.run_id)
+
+    # --- carry out ------------------------------------------------------------------------------------------
+
+    async def _launch(self, run: Run) -> None:
+        grants = self._thread_grants.setdefault(run.thread_id, set())
+        active = await prepare(run, means=self._means, toolbox=self._toolbox, thread_grants=grants)
+        stop = Stop()
+        self._active[run.run_id], self._stops[run.run_id] = active, stop
+        task = asyncio.create_task(self._own(active, stop), name=f"run {run.run_id}")
+        self._tasks[run.run_id] = task
+
+    async def _own(self, run: ActiveRun, stop: Stop) -> None:
+        """Owns a run from its first step to its last: nothing it raises is lost."""
+        try:
+            is_over = await supervise(run, stop, projection=self._projection)
+        except Exception:
+            log.exception("Run %s could not be brought to an end; start-up will.", run.run_id)
+            return
+        finally:
+            self._active.pop(run.run_id, None)
+            self._stops.pop(run.run_id, None)
+            self._tasks.pop(run.run_id, None)
+        if is_over:
+            await self._start_next(run.thread_id)
+
+    async def _start_next(self, thread_id: str) -> None:
+        if self._is_closing:
+            return
+        try:
+            run = await self._rows.next_queued(thread_id)
+            if run is not None:
+                await self._launch(run)
+        except StorageError:
+            log.exception("The next run of thread %s could not be started; start-up will.", thread_id)
+
+    def _told_status(self, run_id: str, status: RunStatus) -> None:
+        asyncio.get_running_loop().create_task(self._tell_status(run_id, status))
+
+    async def _tell_status(self, run_id: str, status: RunStatus) -> None:
+        try:
+            run = await self._rows.get_run(run_id, by=SYSTEM)
+        except (RunNotFound, StorageError):
+            return
+        self._tell(msgspec.structs.replace(run, status=status), "status")
+
+    def _tell(self, run: Run, change: Change) -> None:
+        for watcher in tuple(self._watchers):
+            try:
+                watcher(run, change)
+            except Exception:
+                log.exception("A watcher of runs failed; the run goes on.")
+
+    # --- people ---------------------------------------------------------------------------------------------
+
+    async def interrupt(self, run_id: str, *, by: Principal) -> Run:
+        """Stops a run at once and returns when it is over. Raises RunNotFound, RunFinished."""
+        run = await self._rows.get_run(run_id, by=by)
+        stop, task = self._stops.get(run_id), self._tasks.get(run_id)
+        if stop is not None and task is not None:
+            stop.request(by.name)
+            await asyncio.wait({task}, timeout=INTERRUPT_WAIT_S)
+        elif run.status.is_terminal:
+            raise RunFinished(f"Run {run_id} is over: it ended as {run.status}.", details={"status": run.status})
+        else:
+            await self._end_unstarted(run)
+        return await self._rows.get_run(run_id, by=by)
+
+    async def _end_unstarted(self, run: Run) -> None:
+        """Ends a run that waits in a queue."""
+        transcript = await self._journal.open(run.run_id)
+        await self._end(run.run_id, RunStatus.INTERRUPTED, transcript)
+
+    async def resolve(
+        self,
+        run_id: str,
+        *,
+        decision: Decision,
+        by: Principal,
+        approval_id: str | None = None,
+        tool_call_id: str | None = None,
+        arguments: str | None = None,
+        reason: str | None = None,
+        remember: Literal["run", "thread"] | None = None,
+    ) -> Approval:
+        """Decides an approval, named by its id or by a tool call that has exactly one pending.
+
+        Raises RunNotFound, RunFinished, ApprovalNotFound, AlreadyResolved, Forbidden.
+        """
+        run = await self._get_active(run_id, by=by)
+        if not by.may_approve:
+            raise Forbidden(
+                "Kernels may not approve tool calls: approve in the browser or in a client that holds the server's "
+                "token, "
+                "or let the operator set allow_kernel_approvals."
+            )
+        if approval_id is None:
+            pending = [one for one in run.transcript.pending_approvals if one.tool_call_id == tool_call_id]
+            if len(pending) != 1:
+                raise ApprovalNotFound(f"Run {run_id} has no single pending approval for tool call {tool_call_id}.")
+            approval_id = pending[0].approval_id
+        asked = run.transcript.approvals.get(approval_id)
+        if asked is None or (tool_call_id is not None and asked.tool_call_id != tool_call_id):
+            raise ApprovalNotFound(f"Run {run_id} has no approval {approval_id} for tool call {tool_call_id}.")
+        if decision is Decision.EDIT and arguments is None:
+            raise InvalidRequest("An edit needs the arguments to execute instead.")
+        return await run.resolve(
+            approval_id, decision, actor=by.name, arguments=arguments, reason=reason, remember=remember
+        )
+
+    async def answer(self, run_id: str, request_id: str, content: str, *, by: Principal) -> None:
+        """Answers a question of the run. Raises RunNotFound, RunFinished, InputNotFound, AlreadyResolved."""
+        run = await self._get_active(run_id, by=by)
+        await run.answer(request_id, clean(content), by=by)
+
+    async def approvals(self, run_id: str, *, by: Principal) -> list[Approval]:
+        """Returns all approvals of a run, pending and decided, oldest first."""
+        await self._rows.get_run(run_id, by=by)
+        transcript = self._journal.transcript(run_id) or await self._journal.load(run_id)
+        return list(transcript.approvals.values())
+
+    async def find_approval(self, approval_id: str, *, by: Principal) -> Approval:
+        """Returns an approval of an active run. Raises ApprovalNotFound."""
+        for run in tuple(self._active.values()):
+            if approval_id in run.transcript.approvals and (by.is_system or run.started.user_id == by.user_id):
+                return run.transcript.approvals[approval_id]
+        raise ApprovalNotFound(f"There is no approval {approval_id} in any run that is going on.")
+
+    async def _get_active(self, run_id: str, *, by: Principal) -> ActiveRun:
+        row = await self._rows.get_run(run_id, by=by)
+        if run_id not in self._active or self._active[run_id].is_over:
+            raise RunFinished(f"Run {run_id} is not going on: its status is {row.status}.")
+        return self._active[run_id]
+
+    # --- delete ---------------------------------------------------------------------------------------------
+
+    async def delete_run(self, run_id: str, *, by: Principal) -> None:
+        """Deletes an ended run with its journal and blobs. Raises RunNotFound, RunActive."""
+        run = await self._rows.get_run(run_id, by=by)
+        await self._rows.delete_run(run_id, by=by)
+        await self._journal.delete(run_id)
+        self._tell(run, "deleted")
+
+    async def delete_thread(self, thread_id: str, *, by: Principal) -> None:
+        """Deletes a thread with all its runs. Raises ThreadNotFound, RunActive."""
+        for run_id in await self._rows.delete_thread(thread_id, by=by):
+            await self._journal.delete(run_id)
+
+    # --- life of the process --------------------------------------------------------------------------------
+
+    async def recover(self) -> int:
+        """Takes up every run that a stopped server left behind; returns how many. No run stays running unattended."""
+        left = {run.run_id: run for run in await self._rows.active_runs()}
+        for run_id in await asyncio.to_thread(lambda: list(self._lines.run_ids())):
+            if run_id not in left:
+                try:
+                    left[run_id] = await self._rows.get_run(run_id, by=SYSTEM)
+                except RunNotFound:
+                    log.warning("The journal of run %s has no row: `jupyter agent rebuild` makes one.", run_id)
+        for run in left.values():
+            try:
+                await self._take_up(run)
+            except Exception:
+                log.exception("Run %s could not be taken up.", run.run_id)
+        return len(left)
+
+    async def _take_up(self, run: Run) -> None:
+        try:
+            transcript = await self._journal.open(run.run_id)
+        except JournalDamaged as fault:
+            log.error("%s", fault)
+            transcript = await self._journal.open(run.run_id, quarantine=True)
+            await self._end(run.run_id, RunStatus.ERROR, transcript, error=fault)
+            return
+        if transcript.started is None:
+            # Its row was made and its first event never was: nobody was told of it.
+            await self._forget(run)
+        elif transcript.status.is_terminal or transcript.is_complete:
+            await self._end(run.run_id, transcript.status, transcript)
+        elif run.queued:
+            await self._journal.close(run.run_id)
+            await self._start_next(run.thread_id)
+        else:
+            await self._go_on(run, transcript)
+
+    async def _go_on(self, run: Run, transcript: Transcript) -> None:
+        """Takes a run up where it stopped; one that brought the server down again and again is ended instead."""
+        fruitless = fruitless_restarts(transcript)
+        await self._journal.append(run.run_id, ev.Log(message=RESTARTED))
+        if fruitless >= self.settings.max_fruitless_restarts:
+            fault = AgentError(
+                f"The server stopped {fruitless} times while this run was at the same place, so it is not taken up "
+                "again."
+            )
+            await self._end(run.run_id, RunStatus.ERROR, transcript, error=fault)
+            return
+        await self._launch(run)
+
+    async def _end(
+        self, run_id: str, status: RunStatus, transcript: Transcript, *, error: AgentError | None = None
+    ) -> None:
+        await finish(run_id, status, means=self._means, transcript=transcript, projection=self._projection, error=error)
+
+    async def close(self) -> None:
+        """Lets go of all runs within the settings' `drain_within_s`; they go on when a server starts again."""
+        self._is_closing = True
+        for stop in self._stops.values():
+            stop.leave()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks.values()), timeout=self.settings.drain_within_s)
+        for task in self._tasks.values():
+            task.cancel()
+
+
+def _text_of(request: RunRequest) -> str:
+    if isinstance(request.input, str):
+        return request.input
+    return " ".join(part.text for part in request.input if isinstance(part, Text))
