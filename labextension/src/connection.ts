@@ -173,7 +173,7 @@ export class Connection implements IConnection {
         case 'auth_failed':
           return this._refused(frame.reason);
         case 'heartbeat_ack':
-          return clearTimeout(this._deadline);
+          return this._inTime();
         case 'ack':
           this._answered(frame.clientId)?.resolve(frame);
           return;
@@ -196,7 +196,7 @@ export class Connection implements IConnection {
   }
 
   private _opened(): void {
-    clearTimeout(this._deadline);
+    this._inTime();
     this._failures = 0;
     this._reason = null;
     this._heartbeat = setInterval(() => this._beat(), this._times.heartbeat);
@@ -211,8 +211,13 @@ export class Connection implements IConnection {
 
   private _beat(): void {
     this._write({ type: 'heartbeat' });
+    this._deadline ??= setTimeout(() => this._lost(NO_ACK), this._times.ack);
+  }
+
+  /** What was waited for has come. */
+  private _inTime(): void {
     clearTimeout(this._deadline);
-    this._deadline = setTimeout(() => this._lost(NO_ACK), this._times.ack);
+    this._deadline = undefined;
   }
 
   private _failed(frame: Failed): void {
@@ -255,7 +260,7 @@ export class Connection implements IConnection {
 
   /** Lets go of the socket without hearing the rest of it. */
   private _drop(code: number): void {
-    clearTimeout(this._deadline);
+    this._inTime();
     clearInterval(this._heartbeat);
     const socket = this._socket;
     this._socket = null;
