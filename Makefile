@@ -12,8 +12,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 NODE_STAMP := labextension/node_modules/.yarn-state.yml
-CLIENT := tests/client
+CLIENT := tests/wire/client
 CLIENT_STAMP := $(CLIENT)/node_modules/.package-lock.json
+CLIENT_BUILT := $(CLIENT)/dist/trials/all.test.js
 LAB_SOURCES := $(wildcard labextension/*.json labextension/yarn.lock labextension/style/*) \
   $(shell find labextension/src -name '*.ts' -not -path '*/__tests__/*' 2>/dev/null)
 
@@ -30,7 +31,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lab demo test test-python test-lab test-client lint format types build bench docs-check generate clean
+.PHONY: help lab demo test test-python test-lab lint format types build bench docs-check generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,9 +48,9 @@ demo: $(STAMPS)/lab ## run the tour's main job here in the terminal, with no key
 
 # --- to check ---------------------------------------------------------------------------------------------------
 
-test: test-python test-lab test-client ## run all tests: Python, lab extension, protocol client
+test: test-python test-lab ## run all tests: Python, the protocol's client in TypeScript, the lab extension
 
-test-python: $(STAMPS)/test
+test-python: $(STAMPS)/test $(CLIENT_BUILT)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-lab: $(STAMPS)/test $(NODE_STAMP)
@@ -89,7 +90,7 @@ build: $(STAMPS)/dev ## make the sdist, and the wheel from it, into dist/
 clean: ## remove everything that was built or installed
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -rf jupyter_agent/labextension labextension/lib labextension/node_modules labextension/.yarn
-	rm -rf labextension/tsconfig.tsbuildinfo $(CLIENT)/node_modules
+	rm -rf labextension/tsconfig.tsbuildinfo $(CLIENT)/node_modules $(CLIENT)/dist
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # --- installations ----------------------------------------------------------------------------------------------
@@ -115,4 +116,12 @@ $(STAMPS)/dev: $(VENV)/pyvenv.cfg pyproject.toml $(LAB_SOURCES)
 
 $(NODE_STAMP): labextension/package.json labextension/yarn.lock | $(STAMPS)/lab
 	cd labextension && jlpm install
+	@touch $@
+
+$(CLIENT_STAMP): $(CLIENT)/package.json $(CLIENT)/package-lock.json
+	cd $(CLIENT) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(CLIENT_BUILT): $(CLIENT_STAMP) $(wildcard $(CLIENT)/tsconfig.json $(CLIENT)/src/*.ts $(CLIENT)/trials/*.ts)
+	cd $(CLIENT) && npm run --silent build
 	@touch $@

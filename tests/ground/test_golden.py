@@ -1,7 +1,7 @@
 """Golden frames: what was once said over the wire is read, and said again, to the byte.
 
 `tests/golden/frames.json` holds frames as texts, at least one of each type and kind. The lab extension's tests read the
-same file. A change here is a change of the protocol: a new field gets a new frame beside the old ones, which still hold.
+same file. A change here changes the protocol: a new field gets a new frame beside the old ones, which still hold.
 """
 
 import json
