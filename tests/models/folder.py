@@ -92,13 +92,13 @@ class Folder:
         note = [f"[lines {start_line} to {last} of {len(lines)}; go on with start_line={last + 1}]"]
         return "\n".join([*shown, *(note if last < len(lines) else [])])
 
-    def search_files(self, query: str, path: str = ".", pattern: str | None = None) -> str:
+    def search_files(self, query: str, path: str = ".") -> str:
         found = [
             f"{file.relative_to(self.root)}:{number}: {line}"
             for file in sorted((self.root / path).rglob("*"))
             if file.is_file()
             for number, line in enumerate(file.read_text(errors="replace").splitlines(), start=1)
-            if re.search(re.escape(query), line)
+            if re.search(query, line)
         ]
         return "\n".join(found) or "Nothing found."
 
@@ -164,11 +164,11 @@ class Exchange:
 
 _SHOWN: dict[type, Any] = {
     Text: lambda part, role: f"\n--- {role}\n{part.text}",
-    Thinking: lambda part, role: f"\n--- thinking\n{part.text}",
-    ToolCall: lambda part, role: (
+    Thinking: lambda part, _: f"\n--- thinking\n{part.text}",
+    ToolCall: lambda part, _: (
         f"\n--- call {part.name}\n" + "\n".join(f"{key}: {value}" for key, value in json.loads(part.arguments).items())
     ),
-    ToolResult: lambda part, role: f"\n--- result of {part.name}{' (error)' if part.is_error else ''}\n{part.content}",
+    ToolResult: lambda part, _: f"\n--- result of {part.name}{' (error)' if part.is_error else ''}\n{part.content}",
 }
 
 

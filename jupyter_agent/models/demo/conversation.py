@@ -23,7 +23,7 @@ _FILE_NAME = re.compile(
     r"|png|jpe?g|gif|webp|svg|pdf|parquet|xlsx)",
     re.IGNORECASE,
 )
-_REFUSALS = ("reject", "denied", "refused", "not approved", "expired", "not allowed", "declined")
+_REFUSALS = ("rejected", "was not executed", "does not allow this call", "not approved")
 
 
 class Step(Struct, frozen=True, kw_only=True):

@@ -104,9 +104,7 @@ def count(talk: Conversation) -> Answer:
         )
     step = talk.done("run_cell")[-1]
     note = (
-        " A CSV file's first line is its header: it has one row fewer."
-        if any(n.endswith(".csv") for n in names)
-        else ""
+        "A CSV file's first line is its header: it has one row fewer." if any(n.endswith(".csv") for n in names) else ""
     )
     return Answer(
         thinking="The cell printed the counts.", text=f"The counts:\n\n{excerpt(step.content)}\n\n{note}".rstrip()

@@ -34,7 +34,8 @@ def refused(step: Step, way: str) -> Answer:
     """Returns the answer to a call that a person or a policy refused."""
     return Answer(
         thinking="The call was not approved. I do not try it again in other words.",
-        text=f"`{step.name}` was not approved, so **nothing was run or changed**. {way}",
+        text=f"`{step.name}` was not approved, so **nothing was run or changed**.\n\n"
+        f"> {' '.join(step.content.split())[:300]}\n\n{way}",
     )
 
 
