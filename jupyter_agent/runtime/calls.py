@@ -17,14 +17,15 @@ from typing import Any
 from .. import events as ev
 from ..exceptions import AgentError, RunFinished, StorageError, ToolError, ToolRejected, ToolTimedOut
 from ..records import Approval, Decision, Effect, Outcome, ToolCall, clean, new_id, utc_now
-from ..tools import is_sensitive, repair_json, validate
+from ..tools import repair_json, validate
 from ..tools.contract import Tool, ToolAnswer
 from ..transcript import ToolCallView
 from .active import ActiveRun, shortened
-from .policy import CallFacts, Ruling, Verdict, approval_hash
+from .policy import POLICIES, Ruling, Verdict, approval_hash, facts_of, strictest
 
 log = logging.getLogger(__name__)
 
+MAX_PREVIEW_CHARS = 48 * 1024
 PROGRESS_WINDOW_S = 0.05
 MAX_PROGRESS_CHARS = 1024 * 1024
 
@@ -91,8 +92,6 @@ async def _permitted(run: ActiveRun, tool: Tool, call: ToolCall, arguments: dict
         raise ToolRejected(f"The policy {run.policy.name!r} does not allow this call: {ruling.reason}")
     if ruling.verdict is Verdict.ALLOW and not may_have_run:
         return arguments
-    if (tool.spec.name, tool.spec.effects) in run.transcript.grants | run.thread_grants and not may_have_run:
-        return arguments
     if run.request.on_ask == "reject":
         await _note_decision(run, view, policy="on_ask: reject")
         raise ToolRejected(
@@ -104,18 +103,12 @@ async def _permitted(run: ActiveRun, tool: Tool, call: ToolCall, arguments: dict
 
 
 def _rule(run: ActiveRun, tool: Tool, arguments: dict[str, Any]) -> Ruling:
-    path = arguments.get("path")
-    return run.policy.decide(
-        CallFacts(
-            tool=tool.spec.name,
-            effects=tool.spec.effects,
-            arguments=arguments,
-            workspace=str(run.means.environment.workspace),
-            user_id=run.started.user_id,
-            is_client_tool=tool.spec.client,
-            sensitive=isinstance(path, str) and is_sensitive(path),
-        )
-    )
+    """Returns the stricter of what the run's policy and the server's say; approvals that were remembered count."""
+    workspace = str(run.means.environment.workspace)
+    facts = facts_of(tool.spec, arguments, workspace=workspace, user_id=run.started.user_id)
+    granted = run.transcript.grants | run.thread_grants
+    policies = {policy.name: policy for policy in (POLICIES[run.means.settings.policy], run.policy)}
+    return strictest(policy.decide(facts, granted=granted) for policy in policies.values())
 
 
 async def _ask(
@@ -135,7 +128,7 @@ async def _ask(
         )
     preview["hash"] = _hash(run, tool, arguments)
     effects: tuple[Effect, ...] = tool.spec.effects
-    return await run.ask_approval(run.confirmation_request(call, effects=effects, preview=_bounded(preview)))
+    return await run.ask_approval(run.confirmation_request(call, effects=effects, preview=await _bounded(run, preview)))
 
 
 def _approved_arguments(run: ActiveRun, tool: Tool, approval: Approval, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +140,10 @@ def _approved_arguments(run: ActiveRun, tool: Tool, approval: Approval, argument
                 raise ToolRejected("The call changed after it was approved, so it was not executed. Ask for it again.")
             return arguments
         case Decision.EDIT:
-            return clean(validate(tool.spec, approval.resolved_arguments or "{}"))
+            edited = clean(validate(tool.spec, approval.resolved_arguments or "{}"))
+            if (ruling := _rule(run, tool, edited)).verdict is Verdict.DENY:
+                raise ToolRejected(f"The policy does not allow the call as it was edited: {ruling.reason}")
+            return edited
         case Decision.EXPIRED:
             raise ToolRejected("Nobody decided in time, so the call was rejected. It was not executed.")
         case _:
@@ -168,12 +164,13 @@ async def _note_decision(run: ActiveRun, view: ToolCallView, *, policy: str) -> 
     )
 
 
-def _bounded(preview: dict[str, Any]) -> dict[str, Any]:
-    """Returns the preview with every long text shortened, so that the event fits a journal's line."""
-    return {
-        key: shortened(value) if isinstance(value, str) else _bounded(value) if isinstance(value, dict) else value
-        for key, value in preview.items()
-    }
+async def _bounded(run: ActiveRun, preview: dict[str, Any]) -> dict[str, Any]:
+    """Returns the preview, or a pointer to it where it is too long for an event: nobody approves what they cannot see whole."""
+    text = json.dumps(preview, ensure_ascii=False)
+    if len(text) <= MAX_PREVIEW_CHARS:
+        return preview
+    blob = await run.keep(text.encode())
+    return {"tool": preview["tool"], "hash": preview["hash"], "blob": blob, "shortened": text[: MAX_PREVIEW_CHARS // 2]}
 
 
 # --- execution ------------------------------------------------------------------------------------------------

@@ -131,7 +131,8 @@ def strictest(rulings: Iterable[Ruling]) -> Ruling:
 
 def facts_of(spec: ToolSpec, arguments: dict[str, Any], *, workspace: str = "", user_id: str = "") -> CallFacts:
     """Returns the facts of a call with checked arguments. Paths mean files only where the tool is the server's own."""
-    sensitive = not spec.client and any(map(is_sensitive, paths_of(arguments)))
+    named = [*paths_of(arguments), str(arguments.get("pattern") or "")]
+    sensitive = not spec.client and any(map(is_sensitive, named))
     return CallFacts(
         tool=spec.name,
         effects=spec.effects,

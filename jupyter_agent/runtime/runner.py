@@ -39,7 +39,7 @@ from ..records import (
     utc_now,
 )
 from ..storage import Storage
-from ..tools import Toolbox
+from ..tools import Toolbox, validate
 from ..tools.contract import Environment
 from ..transcript import Transcript
 from .active import ActiveRun, Means
@@ -323,7 +323,7 @@ class Runner:
     ) -> Approval:
         """Decides an approval, named by its id or by a tool call that has exactly one pending.
 
-        Raises RunNotFound, RunFinished, ApprovalNotFound, AlreadyResolved, Forbidden.
+        Raises RunNotFound, RunFinished, ApprovalNotFound, AlreadyResolved, Forbidden, InvalidArguments.
         """
         run = await self._get_active(run_id, by=by)
         if not by.may_approve:
@@ -342,6 +342,8 @@ class Runner:
             raise ApprovalNotFound(f"Run {run_id} has no approval {approval_id} for tool call {tool_call_id}.")
         if decision is Decision.EDIT and arguments is None:
             raise InvalidRequest("An edit needs the arguments to execute instead.")
+        if decision is Decision.EDIT and asked.tool_name in run.toolbox:
+            validate(run.toolbox.get(asked.tool_name).spec, arguments or "")
         return await run.resolve(
             approval_id, decision, actor=by.name, arguments=arguments, reason=reason, remember=remember
         )

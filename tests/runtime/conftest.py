@@ -1,0 +1,176 @@
+"""A whole runtime in a folder: real storage, real journals, the scripted model, and a kernel that is this process."""
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_agent import events as ev
+from jupyter_agent.journal import Journal, Projection
+from jupyter_agent.models import ModelCatalog
+from jupyter_agent.records import Decision, Principal, Run, RunRequest, RunStatus
+from jupyter_agent.runtime import Runner, RunnerSettings
+from jupyter_agent.storage import open_storage
+from jupyter_agent.testing import check_events
+from jupyter_agent.tools import Toolbox, first_toolbox
+from jupyter_agent.tools.contract import Environment, ToolAnswer, ToolContext
+
+ALICE = Principal(user_id="alice", actor="Alice")
+KERNEL = Principal(user_id="alice", actor="kernel", may_approve=False, kernel_id="k1")
+TIMEOUT_S = 20.0
+
+
+class Folder(Environment):
+    """An environment that is a folder; cells execute in this process."""
+
+    def __init__(self, workspace: Path) -> None:
+        self._workspace = workspace
+        self.executed: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    @property
+    def workspace(self) -> Path:
+        return self._workspace
+
+    async def run_cell(self, code: str, *, context: ToolContext, timeout_s: float) -> ToolAnswer:
+        self.executed.append(code)
+        context.progress("started\n")
+        await asyncio.wait_for(self.gate.wait(), timeout_s)
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(code, {})  # noqa: S102 - it is what a kernel does
+        return ToolAnswer(content=out.getvalue())
+
+    async def call_client(self, name: str, arguments: str, *, context: ToolContext, timeout_s: float) -> ToolAnswer:
+        return ToolAnswer(content=f"{name} got {arguments}")
+
+
+class World:
+    """A runner over a folder. Opening a second one on the same folder is a restart."""
+
+    def __init__(self, folder: Path, *, settings: RunnerSettings, toolbox: Toolbox | None = None) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.toolbox = toolbox or first_toolbox()
+
+    async def open(self) -> "World":
+        self.storage = open_storage(self.folder / "data")
+        await self.storage.rows.open()
+        self.projection = Projection(self.storage.rows)
+        self.journal = Journal(self.storage.lines, self.storage.blobs, observer=self.projection)
+        workspace = self.folder / "work"
+        workspace.mkdir(exist_ok=True)
+        self.workspace = workspace
+        self.environment = Folder(workspace)
+        self.runner = Runner(
+            storage=self.storage,
+            journal=self.journal,
+            projection=self.projection,
+            models=ModelCatalog(),
+            toolbox=self.toolbox,
+            environment=self.environment,
+            settings=self.settings,
+        )
+        self.recovered = await self.runner.recover()
+        return self
+
+    async def close(self) -> None:
+        await self.runner.close()
+        await self.journal.aclose()
+        await self.projection.close()
+        await self.storage.rows.close()
+
+    async def start(self, script: Any = None, *, by: Principal = ALICE, **fields: Any) -> Run:
+        model = "scripted" if script is not None else "echo"
+        request = RunRequest(**{"input": "go", "model": model, "script": script} | fields)
+        return await self.runner.start(request, by=by)
+
+    async def until(self, run: Run, found: Callable[[Any], bool]) -> Any:
+        """Follows the run and returns its first event for which `found` is true."""
+        async with asyncio.timeout(TIMEOUT_S):
+            async for batch in self.journal.follow(run.run_id):
+                for line in batch.lines:
+                    event = ev.decode_line(line)
+                    if found(event):
+                        return event
+        raise AssertionError("The run ended without that event.")
+
+    async def until_type(self, run: Run, kind: type[Any]) -> Any:
+        return await self.until(run, lambda event: isinstance(event, kind))
+
+    async def events(self, run: Run) -> list[Any]:
+        """Follows the run to its end, checks its log and returns all events."""
+        lines: list[bytes] = []
+        async with asyncio.timeout(TIMEOUT_S):
+            async for batch in self.journal.follow(run.run_id):
+                lines += batch.lines
+        check_events(lines)
+        return [ev.decode_line(line) for line in lines]
+
+    async def end(self, run: Run) -> Run:
+        """Waits until the run is over and its rows say so."""
+        await self.events(run)
+        async with asyncio.timeout(TIMEOUT_S):
+            while run.run_id in self.runner.active_run_ids:
+                await asyncio.sleep(0.005)
+        return await self.storage.rows.get_run(run.run_id, by=ALICE)
+
+    async def decide(self, run: Run, decision: Decision = Decision.APPROVE, **more: Any) -> ev.ToolConfirmationRequest:
+        """Waits for the run's first pending approval and decides it."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                transcript = self.journal.transcript(run.run_id)
+                pending = transcript.pending_approvals if transcript else ()
+                if pending:
+                    await self.runner.resolve(
+                        run.run_id, approval_id=pending[0].approval_id, decision=decision, by=ALICE, **more
+                    )
+                    return pending[0]
+                await asyncio.sleep(0.005)
+
+
+OpenWorld = Callable[..., Awaitable[World]]
+
+
+@pytest.fixture
+async def open_world(tmp_path: Path) -> AsyncIterator[OpenWorld]:
+    """Opens worlds over one folder; each call is a start of the server."""
+    opened: list[World] = []
+
+    async def open_one(*, toolbox: Toolbox | None = None, **settings: Any) -> World:
+        chosen = RunnerSettings(**{"retry_base_s": 0.01} | settings)
+        world = await World(tmp_path, settings=chosen, toolbox=toolbox).open()
+        opened.append(world)
+        return world
+
+    yield open_one
+    for world in opened:
+        await world.close()
+
+
+@pytest.fixture
+async def world(open_world: OpenWorld) -> World:
+    return await open_world()
+
+
+def kinds(events: list[Any]) -> list[str]:
+    """Returns the names of the events' types, and of the kinds of agent events."""
+    return [type(one.event if isinstance(one, ev.AgentEvent) else one).__name__ for one in events]
+
+
+def result_of(events: list[Any]) -> Any:
+    """Returns the last tool result."""
+    return next(
+        one.event
+        for one in reversed(events)
+        if isinstance(one, ev.AgentEvent) and isinstance(one.event, ev.ToolResultReady)
+    )
+
+
+def is_over(run: Run) -> bool:
+    return RunStatus(run.status).is_terminal
