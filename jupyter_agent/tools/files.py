@@ -20,7 +20,7 @@ from .faults import file_fault
 from .function import off_loop, tool
 from .lines import open_text, read_lines
 from .paths import Walk, names_of, opened
-from .patterns import glob_pattern
+from .patterns import Glob
 from .sensitive import is_protected, is_sensitive
 from .tree import Entry, Tree
 from .visible import quoted_name, visible
@@ -54,17 +54,16 @@ async def list_files(
 
 
 def _list(workspace: Path, path: str, pattern: str | None, stop: threading.Event) -> str:
-    wanted = None if pattern is None else glob_pattern(pattern)
-    whole_path = pattern is not None and "/" in pattern
+    wanted = None if pattern is None else Glob(pattern)
     with opened(workspace, path) as (fd, _):
         if not stat.S_ISDIR(os.fstat(fd).st_mode):
             raise ToolError(f"{quoted_name(path)} is a file, not a folder: read it with read_file.")
-        asks_hidden = is_sensitive(path) or (pattern or "").rpartition("/")[2].startswith(".")
+        asks_hidden = is_sensitive(path) or (wanted is not None and wanted.asks_hidden)
         tree = Tree(fd, stop, deep=wanted is not None, hidden=asks_hidden)
         found: list[Entry] = []
         count = 0
         for entry in tree:
-            if wanted is None or wanted.fullmatch(entry.path if whole_path else entry.name):
+            if wanted is None or wanted.matches(entry.path):
                 count += 1
                 if count <= MAX_ENTRIES:
                     found.append(entry)

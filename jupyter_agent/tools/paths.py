@@ -23,22 +23,27 @@ from .sensitive import is_sensitive
 from .visible import quoted_name
 
 MAX_LINKS: Final = 32
+MAX_DEPTH: Final = 64
+"""How many folders a walk holds open at once."""
+MAX_PATH_CHARS: Final = 4096
 # Not all of them exist everywhere; where they do not, `Walk` refuses to begin.
 _NO_LINKS: Final[int] = getattr(os, "O_NOFOLLOW", 0)
-_FOLDER_FLAGS: Final[int] = os.O_RDONLY | _NO_LINKS | getattr(os, "O_DIRECTORY", 0)
+FOLDER_FLAGS: Final[int] = os.O_RDONLY | _NO_LINKS | getattr(os, "O_DIRECTORY", 0)
 _FILE_FLAGS: Final[int] = os.O_RDONLY | _NO_LINKS | getattr(os, "O_NONBLOCK", 0)
 _ELSEWHERE: Final = re.compile(r"[A-Za-z]:|~[^/]*/|~$|[A-Za-z][A-Za-z0-9+.-]*:/|//")
 _SPECIAL: Final = ("/proc", "/sys", "/dev")
 
 
 def names_of(workspace: Path, path: str) -> tuple[str, ...]:
-    """Returns the names that lead from the workspace to a path, () for the workspace itself. Touches no file.
+    """Returns the names that lead from the workspace to a path, () for the workspace itself. Opens nothing.
 
     Raises OutsideWorkspace for everything that is not plainly a path beneath it.
     """
-    if "\0" in path or "\\" in path:
-        bad = "a NUL character" if "\0" in path else "a backslash"
-        raise OutsideWorkspace(f"The path {path!r} contains {bad}. Write it with / between names.")
+    if len(path) > MAX_PATH_CHARS:
+        raise OutsideWorkspace(f"The path has {len(path):,} characters, {MAX_PATH_CHARS:,} are the most: shorten it.")
+    fault = _fault_in(path)
+    if fault is not None:
+        raise OutsideWorkspace(f"The path {path!r} contains {fault}. Write it with / between names.")
     if path.startswith("/") and not path.startswith("//"):
         rest = _beneath(workspace, path)
         if rest is None:
@@ -47,9 +52,23 @@ def names_of(workspace: Path, path: str) -> tuple[str, ...]:
     elif _ELSEWHERE.match(path):
         raise _outside(path)
     names = tuple(name for name in path.split("/") if name not in ("", "."))
+    if len(names) > MAX_DEPTH:
+        raise OutsideWorkspace(f"The path {path[:80]!r}… is {len(names)} names deep, {MAX_DEPTH} are the most.")
     if ".." in names:
         raise OutsideWorkspace(f"The path {path!r} contains '..'. Write it from the workspace's top, without '..'.")
     return names
+
+
+def _fault_in(path: str) -> str | None:
+    if "\0" in path:
+        return "a NUL character"
+    if "\\" in path:
+        return "a backslash"
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return "characters that no file name can have"
+    return None
 
 
 def _beneath(workspace: Path, path: str) -> str | None:
@@ -89,12 +108,12 @@ class Walk:
                 "File tools need an operating system that opens files relative to folders, such as Linux or macOS."
             )
         try:
-            self._fds.append(os.open(self._workspace, _FOLDER_FLAGS & ~_NO_LINKS))
+            self._fds.append(os.open(self._workspace, FOLDER_FLAGS & ~_NO_LINKS))
         except OSError as error:
             raise ToolError(
                 f"The workspace cannot be opened ({error.strerror}): check the server's root folder."
             ) from error
-        self._special = _special_devices(self._fds[0])
+        self._special = special_devices(self._fds[0])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -156,9 +175,11 @@ class Walk:
             self._fds.append(fd)
             self.names.append(name)
             self._check_kind(fd)
+            if len(self._fds) > MAX_DEPTH + 1:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
     def _open_name(self, name: str, *, is_last: bool, make: bool) -> int:
-        flags = _FILE_FLAGS if is_last else _FOLDER_FLAGS
+        flags = _FILE_FLAGS if is_last else FOLDER_FLAGS
         try:
             return os.open(name, flags, dir_fd=self._fds[-1])
         except FileNotFoundError:
@@ -230,7 +251,7 @@ _MAY_BE_A_LINK = {errno.ELOOP, errno.ENOTDIR, errno.EMLINK}
 """What opening a link answers when links are not followed; it differs between kernels and with O_DIRECTORY."""
 
 
-def _special_devices(root_fd: int) -> frozenset[int]:
+def special_devices(root_fd: int) -> frozenset[int]:
     """Returns the devices of the kernel's own file systems, where a file's content is a secret or an act."""
     devices = set()
     for path in _SPECIAL:
@@ -244,10 +265,16 @@ def _special_devices(root_fd: int) -> frozenset[int]:
 
 @contextmanager
 def opened(workspace: Path, path: str) -> Iterator[tuple[int, str]]:
-    """Opens a file or folder beneath the workspace; gives its descriptor and its real path, links resolved."""
+    """Opens a file or folder beneath the workspace; gives its descriptor and its real path, links resolved.
+
+    An OSError of what is done with it becomes a ToolError in a sentence.
+    """
     with Walk(workspace, path) as walk:
         fd = walk.open()
-        yield fd, walk.found
+        try:
+            yield fd, walk.found
+        except OSError as error:
+            raise file_fault(error, path) from error
 
 
 def open_found(folder: int, name: str) -> int | None:
@@ -257,7 +284,7 @@ def open_found(folder: int, name: str) -> int | None:
     except OSError:
         return None
     facts = os.fstat(fd)
-    if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1 and facts.st_dev not in _special_devices(folder):
+    if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1 and facts.st_dev not in special_devices(folder):
         return fd
     os.close(fd)
     return None

@@ -30,18 +30,33 @@ def search_pattern(query: str) -> Any:
         ) from error
 
 
-def glob_pattern(pattern: str) -> Any:
-    """Returns the compiled glob, to be full-matched.
+class Glob:
+    """A pattern of file names: `*` and `?` stay within one name, `**` crosses folders, `[ab]` and `{a,b}` are choices.
 
-    `*` and `?` stay within one name, `**` crosses folders, `[ab]` and `{a,b}` are choices.
+    Without a slash it matches names at any depth, with one whole paths. Raises InvalidArguments.
     """
-    _check_length("pattern", pattern)
-    try:
-        return regex(_translated(pattern))
-    except re2.error as error:
-        raise InvalidArguments(
-            f"pattern {pattern!r} is no file pattern: {_reason(error)}. Write for example *.csv or data/**/*.py."
-        ) from error
+
+    def __init__(self, pattern: str) -> None:
+        _check_length("pattern", pattern)
+        self.pattern = pattern
+        self._whole_path = "/" in pattern
+        try:
+            self._compiled = regex(_translated(pattern.removeprefix("./")))
+        except re2.error as error:
+            raise InvalidArguments(
+                f"pattern {pattern!r} is no file pattern: {_reason(error)}. Write for example *.csv or data/**/*.py."
+            ) from error
+
+    @property
+    def asks_hidden(self) -> bool:
+        """Whether it names hidden files: one of its parts begins with a dot."""
+        return any(part.startswith(".") for part in self.pattern.removeprefix("./").split("/"))
+
+    def matches(self, path: str) -> bool:
+        """Tells whether a path, relative to where the search began, is meant."""
+        text = path if self._whole_path else path.rpartition("/")[2]
+        # Names that are no UTF-8 hold surrogates, which the engine does not take.
+        return self._compiled.fullmatch(text.encode("utf-8", "replace").decode()) is not None
 
 
 def _check_length(name: str, pattern: str) -> None:

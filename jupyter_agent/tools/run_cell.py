@@ -11,13 +11,15 @@ from .function import tool
 from .visible import text_preview
 
 TIMEOUT_S: Final = 600.0
+GRACE_S: Final = 10.0
+"""What the environment has to interrupt the kernel and to say so itself, before its caller loses patience."""
 
 
 def _preview(_environment: Environment, arguments: dict[str, Any]) -> dict[str, Any]:
     return text_preview("code", str(arguments.get("code", "")))
 
 
-@tool(effects=(Effect.EXEC,), sequential=True, timeout_s=TIMEOUT_S, preview=_preview)
+@tool(effects=(Effect.EXEC,), sequential=True, timeout_s=TIMEOUT_S + GRACE_S, preview=_preview)
 async def run_cell(
     context: ToolContext,
     code: Annotated[str, Meta(min_length=1, description="Python, as it would stand in a notebook cell.")],

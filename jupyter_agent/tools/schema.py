@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
@@ -23,6 +23,7 @@ from .repair import parse_json
 
 MAX_PROBLEMS = 8
 """How many wrong fields a message names; the rest is counted."""
+MAX_DEPTH = 100
 
 
 class Signature(Struct, frozen=True, kw_only=True):
@@ -111,6 +112,8 @@ def validate(spec: ToolSpec, arguments: str) -> dict[str, Any]:
         ) from error
     if not isinstance(value, dict):
         raise InvalidArguments(f"The arguments of {spec.name} are {_shown(value)}. Send one JSON object.")
+    if _is_deeper_than(MAX_DEPTH, value):
+        raise InvalidArguments(f"The arguments of {spec.name} are nested deeper than {MAX_DEPTH} levels: flatten them.")
     cleaned = clean(value)
     problems = schema_problems(spec.parameters, cleaned)
     if problems:
@@ -132,7 +135,7 @@ def schema_problems(schema: dict[str, Any], value: Any) -> list[str]:
     except Unresolvable as error:
         return [f"the schema itself refers to {_shown(str(error.ref))}, which is nowhere in it"]
     except RecursionError:
-        return ["they are nested too deeply"]
+        return ["the schema itself goes round in a circle"]
 
 
 def check_schema(schema: dict[str, Any]) -> None:
@@ -168,6 +171,22 @@ def _clauses(error: ValidationError) -> Iterator[str]:
             yield f"{field} must be {' or '.join(map(_kind, kinds))}, not {_shown(error.instance)}"
         case keyword:
             yield f"{field} is {_shown(error.instance)}, which breaks {keyword} {_shown(error.validator_value)}"
+
+
+def _is_deeper_than(levels: int, value: Any) -> bool:
+    """Looks without recursion: what comes later in a call's life recurses, and must not meet a bottomless value."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [item for held in layer for item in _held(held)]
+        if not layer:
+            return False
+    return True
+
+
+def _held(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _kind(kind: Any) -> str:

@@ -16,7 +16,7 @@ from .contract import ToolContext
 from .function import off_loop, tool
 from .lines import open_text, read_lines, readable
 from .paths import names_of, open_found, opened
-from .patterns import glob_pattern, search_pattern
+from .patterns import Glob, search_pattern
 from .sensitive import is_sensitive
 from .tree import Tree
 from .visible import quoted_name
@@ -37,10 +37,10 @@ async def search_files(
 ) -> str:
     """Searches text files line by line and shows each line that matches as path:line: text."""
     compiled = search_pattern(query)
-    wanted = None if pattern is None else glob_pattern(pattern)
+    wanted = None if pattern is None else Glob(pattern)
     search = _Search(compiled, query, max_matches)
     workspace = context.environment.workspace
-    return await off_loop(lambda stop: search.run(workspace, path, pattern, wanted, stop))
+    return await off_loop(lambda stop: search.run(workspace, path, wanted, stop))
 
 
 @dataclass
@@ -54,7 +54,7 @@ class _Search:
     left_out: dict[str, int] = field(default_factory=dict)
     is_full: bool = False
 
-    def run(self, workspace: Path, path: str, pattern: str | None, wanted: Any, stop: threading.Event) -> str:
+    def run(self, workspace: Path, path: str, wanted: Glob | None, stop: threading.Event) -> str:
         with opened(workspace, path) as (fd, _):
             if not stat.S_ISDIR(os.fstat(fd).st_mode):
                 self._search_file(fd, path, stop)
@@ -62,9 +62,7 @@ class _Search:
             prefix = "/".join(names_of(workspace, path))
             tree = Tree(fd, stop, deep=True, hidden=is_sensitive(path))
             for entry in tree:
-                if entry.kind != "file":
-                    continue
-                if wanted is not None and not wanted.fullmatch(entry.path if "/" in (pattern or "") else entry.name):
+                if entry.kind != "file" or (wanted is not None and not wanted.matches(entry.path)):
                     continue
                 shown = f"{prefix}/{entry.path}" if prefix else entry.path
                 if is_sensitive(entry.path) and not is_sensitive(path):

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
+from .paths import FOLDER_FLAGS, special_devices
+from .visible import quoted_name
+
 SKIPPED: Final = frozenset({".git", ".hg", ".svn", ".ipynb_checkpoints", "__pycache__", "node_modules"})
 """Folders that no list and no search enters by itself: they can be named."""
 MAX_DEPTH: Final = 24
 MAX_SCANNED: Final = 100_000
-
-_FOLDER_FLAGS: Final[int] = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class Entry(NamedTuple):
@@ -30,6 +31,7 @@ class Tree:
 
     def __init__(self, fd: int, stop: threading.Event, *, deep: bool, hidden: bool) -> None:
         self._fd, self._stop, self._deep, self._hidden = fd, stop, deep, hidden
+        self._special = special_devices(fd)
         self._scanned = 0
         self._hidden_count = 0
         self._unread: list[str] = []
@@ -43,7 +45,8 @@ class Tree:
         if self._hidden_count:
             notes.append(f"[{self._hidden_count:,} hidden left out]")
         if self._unread:
-            notes.append(f"[not entered, unreadable or too deep: {', '.join(map(repr, self._unread[:5]))}]")
+            some = ", ".join(map(quoted_name, self._unread[:5]))
+            notes.append(f"[{len(self._unread):,} folders not entered, unreadable or too deep: {some}]")
         if self._scanned >= MAX_SCANNED:
             notes.append(f"[only the first {MAX_SCANNED:,} names were looked at: name a folder further down]")
         return notes
@@ -63,13 +66,14 @@ class Tree:
 
     def _below(self, entry: Entry, depth: int) -> Iterator[Entry]:
         try:
-            if depth >= MAX_DEPTH:
-                raise OSError
-            fd = os.open(entry.name, _FOLDER_FLAGS, dir_fd=entry.folder)
+            fd = os.open(entry.name, FOLDER_FLAGS, dir_fd=entry.folder)
         except OSError:
             self._unread.append(entry.path)
             return
         try:
+            if depth >= MAX_DEPTH or os.fstat(fd).st_dev in self._special:
+                self._unread.append(entry.path)
+                return
             yield from self._entries(fd, f"{entry.path}/", depth + 1)
         finally:
             os.close(fd)
