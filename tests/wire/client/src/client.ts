@@ -34,6 +34,8 @@ export interface GatewayClientOptions {
   /** The run to show. */
   chatKey: string;
   token: string;
+  /** Where an earlier session of this client stood. */
+  lastEventId?: string;
   heartbeatIntervalMs?: number;
   heartbeatAckMs?: number;
   /** How often to try again in a row; 0 never reconnects. */
@@ -92,6 +94,7 @@ export class GatewayClient extends EventEmitter<ClientEvents> {
     super();
     this.url = `${options.url.replace(/\/$/, '')}/jupyter-agent/ws?chatKey=${encodeURIComponent(options.chatKey)}`;
     this.token = options.token;
+    this.cursor = options.lastEventId;
     this.heartbeatIntervalMs = options.heartbeatIntervalMs ?? 30_000;
     this.heartbeatAckMs = options.heartbeatAckMs ?? 10_000;
     this.maxReconnects = options.maxReconnects ?? 10;
@@ -268,9 +271,10 @@ export class GatewayClient extends EventEmitter<ClientEvents> {
     this.emit('heartbeat_ack', performance.now() - this.heartbeatSentAt);
   }
 
+  /** A gateway that is not there does not answer a closing frame either: the socket is given up at once. */
   private unanswered(): void {
-    this.ackTimer = undefined;
     this.socket?.close(HEARTBEAT_TIMEOUT, 'heartbeat timeout');
+    this.lost(HEARTBEAT_TIMEOUT, 'heartbeat timeout');
   }
 
   private lost(code: number, reason: string): void {

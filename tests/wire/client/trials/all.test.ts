@@ -1,0 +1,17 @@
+/** All trials at once: each has its own runs. */
+
+import { after, describe } from 'node:test';
+
+import { commands } from './commands.js';
+import { exactlyOnce } from './exactly-once.js';
+import { frames } from './frames.js';
+import { liveness } from './liveness.js';
+import { Witness } from './support.js';
+
+describe('the gateway', { concurrency: 100, timeout: 240_000 }, () => {
+  after(() => Witness.allLeave());
+  liveness();
+  commands();
+  frames();
+  exactlyOnce();
+});
