@@ -104,6 +104,8 @@ class Transcript:
     """The last event that brought the run forward: taken up again and again without one, it is stuck."""
     event_count: int = 0
     first_at: datetime | None = None
+    started_at: datetime | None = None
+    """When the run was first `running`."""
     last_at: datetime | None = None
 
     def apply(self, event: ev.AnyEvent | ev.Unknown) -> None:
@@ -124,6 +126,8 @@ class Transcript:
                 self.started = event
             case ev.StatusChange():
                 self.status = event.status
+                if event.status is RunStatus.RUNNING:
+                    self.started_at = self.started_at or event.at
             case ev.TurnCommitted():
                 self._commit(event)
             case ev.ToolConfirmationRequest() | ev.ApprovalResolved():

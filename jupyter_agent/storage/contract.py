@@ -44,9 +44,12 @@ class LineWriter(Protocol):
 class LineStore(Protocol):
     """Journals as lines. A run id is a file name only after it full-matched the id pattern."""
 
-    def open(self, run_id: str) -> LineWriter:
-        """Opens a journal to append, creates it if need be, cuts a torn tail off. Raises JournalDamaged for a bad
-        middle line."""
+    def open(self, run_id: str, *, repair: bool = False) -> LineWriter:
+        """Opens a journal to append, creates it if need be, cuts a torn tail off. Blocking: call it in a thread.
+
+        Raises RunActive while another writer holds it, JournalDamaged for a bad middle line. With `repair` a damaged
+        journal is set aside whole and goes on from its good beginning, in an epoch above all that it named.
+        """
 
     def read(self, run_id: str, *, after_seq: int = 0, batch_bytes: int = 256 * 1024) -> Iterator[list[bytes]]:
         """Yields batches of whole intact lines (without newline) after that seq, as far as they are written now.
@@ -71,7 +74,8 @@ class BlobStore(Protocol):
     async def get(self, key: str) -> bytes:
         """Returns the bytes. Raises BlobNotFound, or BlobDamaged when they no longer hash to their key."""
 
-    async def delete(self, key: str) -> None: ...
+    async def delete(self, key: str, *, unused_s: float = 0.0) -> bool:
+        """Deletes the bytes, unless they were put within the last `unused_s` seconds; tells whether they are gone."""
 
     def keys(self) -> AsyncIterator[str]: ...
 

@@ -1,0 +1,289 @@
+"""The one door of events: `append` puts them in, `follow` takes them out. The truth of runs.
+
+An event is encoded once, written before anybody sees it, and read in the same bytes live, later and from the archive.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from .. import events as ev
+from ..exceptions import (
+    BlobNotFound,
+    InvalidRequest,
+    RunActive,
+    RunNotFound,
+    StorageError,
+)
+from ..failpoints import failpoint
+from ..storage.contract import BlobStore, LineStore, LineWriter
+from ..transcript import Transcript
+from .archive import Archives, batches, detail_of, places_of
+from .follower import Follower, Stored
+from .live import LiveRun, wake
+from .observer import Observer
+from .places import Places
+
+UNUSED_S: Final = 5.0
+"""A blob that was put again this recently may be about to be referred to: it is left to garbage collection."""
+
+
+class Journal:
+    """All journals of a store. Runs are opened to append by one process at a time; anybody may follow."""
+
+    def __init__(self, lines: LineStore, blobs: BlobStore, *, observer: Observer | None = None) -> None:
+        self.lines: Final = lines
+        self._blobs = blobs
+        self._observer = observer
+        self._archives = Archives(blobs)
+        self._live: dict[str, LiveRun] = {}
+        self._opening: dict[str, asyncio.Task[None]] = {}
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._details: dict[str, str] = {}
+        self._is_closed = False
+        self._changes = 0
+
+    # --- append -------------------------------------------------------------------------------------------------
+
+    async def open(self, run_id: str, *, quarantine: bool = False) -> Transcript:
+        """Takes a journal for appending and returns its live fold; a journal that is open here stays as it is.
+
+        A torn tail is cut off. Raises JournalDamaged for a bad middle line; with `quarantine` the damaged file is set
+        aside and the run goes on from what was good before it. Raises RunActive when another process has it,
+        SchemaTooNew, StorageError.
+        """
+        if run_id not in self._live:
+            if run_id not in self._opening:
+                self._opening[run_id] = asyncio.create_task(self._open(run_id, repair=quarantine))
+            opening = self._opening[run_id]
+            # Shielded: a journal is taken wholly or not at all, whatever happens to the caller.
+            await asyncio.shield(opening)
+        return self._live[run_id].transcript
+
+    async def repair_damaged(self, run_id: str) -> Transcript:
+        """Opens a journal that JournalDamaged was raised for: the file is set aside, what was good before stays."""
+        return await self.open(run_id, quarantine=True)
+
+    async def append(self, run_id: str, event: ev.AnyEvent) -> ev.AnyEvent:
+        """Numbers an event, writes it, and returns it once followers may see it: commit points are on disk then.
+
+        Cancelling the caller takes nothing back. Raises RunNotFound for a run that is not open here, RunFinished
+        after its last event, TooLarge, StorageFull (then nothing was written), StorageUnavailable.
+        """
+        live = self._live.get(run_id)
+        if live is None:
+            raise RunNotFound(f"The journal of run {run_id!r} is not open in this process: open it before appending.")
+        return await live.append(event)
+
+    async def close(self, run_id: str) -> None:
+        """Lets a journal go, once what was written is published. Its followers wait for it to be opened again."""
+        live = self._live.get(run_id)
+        if live is None:
+            return
+        await live.close()
+        if self._live.pop(run_id, None) is not None:
+            self._changed(run_id)
+
+    async def aclose(self) -> None:
+        """Lets all journals go and ends all followers."""
+        self._is_closed = True
+        if self._opening:
+            await asyncio.wait(set(self._opening.values()))
+        for run_id in tuple(self._live):
+            await self.close(run_id)
+        for run_id in tuple(self._waiting):
+            self._changed(run_id)
+
+    # --- follow -------------------------------------------------------------------------------------------------
+
+    def follow(self, run_id: str, *, after: str | None = None) -> Follower:
+        """Returns an iterator over batches of raw lines: all stored after the cursor, then all that come, to the last.
+
+        A cursor that is no event of the run is told as the follower's `gap`.
+        """
+        return Follower(self, run_id, after=after)
+
+    def transcript(self, run_id: str) -> Transcript | None:
+        """Returns the live fold of a run that is open here. It goes on growing; nobody else may change it."""
+        live = self._live.get(run_id)
+        return live.transcript if live else None
+
+    async def load(self, run_id: str) -> Transcript:
+        """Returns what a run's events say, live or stored. Raises RunNotFound, StorageError."""
+        live = self._live.get(run_id)
+        if live is not None:
+            return live.transcript
+        transcript, _ = await self._fold(run_id)
+        return transcript
+
+    async def page(self, run_id: str, *, after: str | None, limit: int) -> tuple[list[bytes], bool]:
+        """Returns at most `limit` raw lines after the cursor, and whether there are more now.
+
+        Raises RunNotFound, and InvalidRequest for a cursor that is none of this run.
+        """
+        places = await self.places(run_id)
+        place = places.locate(after) if after is not None else None
+        if after is not None and place is None:
+            raise InvalidRequest(f"{after!r} is no event id of run {run_id}: take one from that run's events.")
+        stored = Stored(self, run_id, place.seq if place else 0)
+        wanted = min(limit, places.last - stored.seq)
+        found: list[bytes] = []
+        first = stored.seq
+        while len(found) < wanted and (lines := await stored.read()):
+            found += lines
+        return found[:wanted], first + wanted < places.last
+
+    # --- the end of a run ---------------------------------------------------------------------------------------
+
+    async def archive(self, run_id: str) -> str:
+        """Puts the journal of a complete run into blobs and returns the key of its detail, always the same one.
+
+        The caller saves the key on the run's row and then calls `remove_lines`. Raises RunActive for a run that is
+        not complete, RunNotFound, StorageError.
+        """
+        if not self.lines.exists(run_id) and (key := await self._detail_key(run_id)) is not None:
+            return key
+        data = await asyncio.to_thread(self._bytes_of, run_id)
+        transcript, places = await asyncio.to_thread(fold, run_id, batches(data))
+        if not transcript.is_complete:
+            raise RunActive(f"Run {run_id} is {transcript.status}: only what has ended can be archived.")
+        events = await self._blobs.put(data)
+        failpoint("archive.events_kept")
+        detail = detail_of(
+            transcript, events=events, last_event_id=places.id_of(places.last) or "", event_count=places.last
+        )
+        key = await self._blobs.put(msgspec.json.encode(detail))
+        failpoint("archive.detail_kept")
+        self._details[run_id] = key
+        if self._observer is not None:
+            await self._observer.refer(transcript, (events, key))
+        return key
+
+    async def remove_lines(self, run_id: str) -> None:
+        """Removes the journal of an archived run, after a look whether the archive really has it. Followers go on."""
+        await self.close(run_id)
+        if not self.lines.exists(run_id):
+            return
+        if self._observer is not None:
+            self._details.pop(run_id, None)
+        key = await self._detail_key(run_id)
+        if key is None:
+            raise StorageError(f"No row says where run {run_id} is archived, so its journal stays: save it first.")
+        detail = await self._archives.detail(key)
+        await self._blobs.get(detail.events)
+        if hashlib.sha256(await asyncio.to_thread(self._bytes_of, run_id)).hexdigest() != detail.events:
+            raise StorageError(f"The archive of run {run_id} is not what its journal says, so the journal stays.")
+        failpoint("archive.row_saved")
+        await asyncio.to_thread(self.lines.delete, run_id)
+        self._changed(run_id)
+
+    async def delete(self, run_id: str) -> None:
+        """Deletes all of a run whose row is gone: its journal, and the blobs that nobody else refers to."""
+        await self.close(run_id)
+        await asyncio.to_thread(self.lines.delete, run_id)
+        self._details.pop(run_id, None)
+        keys = await self._observer.release(run_id) if self._observer else ()
+        self._archives.forget(keys)
+        for key in keys:
+            await self._blobs.delete(key, unused_s=UNUSED_S)
+        self._changed(run_id)
+
+    # --- what followers ask -------------------------------------------------------------------------------------
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    @property
+    def changes(self) -> int:
+        return self._changes
+
+    def live(self, run_id: str) -> LiveRun | None:
+        return self._live.get(run_id)
+
+    def waiting(self, run_id: str) -> set[asyncio.Future[None]]:
+        """Returns those who wait for news of a run."""
+        return self._waiting.setdefault(run_id, set())
+
+    async def places(self, run_id: str) -> Places:
+        """Returns the places of a run: the live ones of an open run. Raises RunNotFound, StorageError."""
+        live = self._live.get(run_id)
+        if live is not None:
+            return live.places
+        try:
+            return await asyncio.to_thread(self._scan, run_id)
+        except RunNotFound:
+            return places_of(run_id, batches(await self.archived_events(run_id)))
+
+    async def archived_events(self, run_id: str) -> bytes:
+        """Returns the bytes of an archived journal. Raises RunNotFound, StorageError."""
+        key = await self._detail_key(run_id)
+        if key is None:
+            raise RunNotFound(f"There is no run {run_id!r}.")
+        try:
+            detail = await self._archives.detail(key)
+            return await self._archives.events(detail.events)
+        except BlobNotFound as fault:
+            raise StorageError(
+                f"The archive of run {run_id} is incomplete: {fault.message} `jupyter agent check` names what is lost."
+            ) from fault
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    async def _open(self, run_id: str, *, repair: bool) -> None:
+        try:
+            writer = await asyncio.to_thread(self.lines.open, run_id, repair=repair)
+            try:
+                transcript, places = await self._fold(run_id)
+            except BaseException:
+                writer.close()
+                raise
+            self._take(run_id, writer, transcript, places)
+        finally:
+            del self._opening[run_id]
+
+    def _take(self, run_id: str, writer: LineWriter, transcript: Transcript, places: Places) -> None:
+        transcript.run_id = run_id
+        self._live[run_id] = LiveRun(writer, transcript, places, waiting=self.waiting(run_id), observer=self._observer)
+        if self._observer is not None and transcript.event_count:
+            self._observer.opened(transcript)
+        self._changed(run_id)
+
+    async def _fold(self, run_id: str) -> tuple[Transcript, Places]:
+        """Reads a whole run back. Raises RunNotFound, StorageError."""
+        try:
+            return await asyncio.to_thread(fold, run_id, self.lines.read(run_id))
+        except RunNotFound:
+            data = await self.archived_events(run_id)
+            return await asyncio.to_thread(fold, run_id, batches(data))
+
+    def _scan(self, run_id: str) -> Places:
+        return places_of(run_id, self.lines.read(run_id))
+
+    def _bytes_of(self, run_id: str) -> bytes:
+        return b"".join(line + b"\n" for lines in self.lines.read(run_id) for line in lines)
+
+    async def _detail_key(self, run_id: str) -> str | None:
+        if run_id in self._details or self._observer is None:
+            return self._details.get(run_id)
+        return await self._observer.detail_of(run_id)
+
+    def _changed(self, run_id: str) -> None:
+        self._changes += 1
+        wake(self.waiting(run_id))
+        if run_id not in self._live:
+            del self._waiting[run_id]
+
+
+def fold(run_id: str, stored: Iterable[list[bytes]]) -> tuple[Transcript, Places]:
+    """Returns what batches of good lines say. Blocking where reading them is."""
+    transcript, places = Transcript(run_id=run_id), Places(run_id)
+    for lines in stored:
+        places.take(lines)
+        for line in lines:
+            transcript.apply(ev.decode_line(line))
+    places.is_complete = transcript.is_complete
+    return transcript, places

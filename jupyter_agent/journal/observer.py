@@ -1,0 +1,26 @@
+"""What a journal tells those who keep rows, and what it asks them. The rows never hold a run up."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from ..events import AnyEvent
+from ..transcript import Transcript
+
+
+class Observer(Protocol):
+    """Hears of every event after it was published, in order."""
+
+    def observe(self, event: AnyEvent, transcript: Transcript) -> None:
+        """Takes notice of an event. Called on the hot path: it only takes notes."""
+
+    def opened(self, transcript: Transcript) -> None:
+        """Takes notice of a run that was read back: what happened before a restart may not be in the rows yet."""
+
+    async def detail_of(self, run_id: str) -> str | None:
+        """Returns the key of the run's detail blob, None while it has none (or there is no such run)."""
+
+    async def refer(self, transcript: Transcript, keys: Iterable[str]) -> None:
+        """Records, durably, that the run refers to these blobs."""
+
+    async def release(self, run_id: str) -> Sequence[str]:
+        """Forgets what a deleted run referred to; returns the blobs that nobody refers to any more."""

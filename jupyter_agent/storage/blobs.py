@@ -1,0 +1,156 @@
+"""Blobs on disk: bytes under the SHA-256 of themselves, `blobs/<first two hex>/<rest>`, kept once and never changed.
+
+A file holds the bytes as they are, or their zlib stream where that is clearly smaller; what is read is hashed again
+either way, so wrong bytes are never served.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import time
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from ..exceptions import BlobDamaged, BlobNotFound, StorageUnavailable
+from ..failpoints import failpoint
+from .faults import make_folder, storage_fault, sync_folder
+
+_is_key: Final = re.compile(r"[0-9a-f]{64}").fullmatch
+_SAMPLE_BYTES: Final = 64 * 1024
+_WORTH_IT: Final = 0.9
+TEMPORARY: Final = ".tmp"
+
+
+class FileBlobs:
+    """The BlobStore of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "blobs"
+        self._fault: StorageUnavailable | None = None
+
+    def path(self, key: str) -> Path:
+        """Returns the file of a key. Raises BlobNotFound for what is no key."""
+        if not _is_key(key):
+            raise BlobNotFound(f"{key!r} is no blob key: 64 lower-case hex digits are.")
+        return self.folder / key[:2] / key[2:]
+
+    async def put(self, data: bytes) -> str:
+        return await asyncio.to_thread(self._put, data)
+
+    async def get(self, key: str) -> bytes:
+        return await asyncio.to_thread(self._get, key)
+
+    async def delete(self, key: str, *, unused_s: float = 0.0) -> bool:
+        path = self.path(key)
+        try:
+            return await asyncio.to_thread(_unlinked, path, unused_s)
+        except OSError as fault:
+            raise storage_fault(fault, path, "deleting the blob") from fault
+
+    async def keys(self) -> AsyncIterator[str]:
+        for folder in await asyncio.to_thread(_listed, self.folder):
+            for path in await asyncio.to_thread(_listed, folder):
+                if _is_key(folder.name + path.name):
+                    yield folder.name + path.name
+
+    def temporaries(self) -> list[Path]:
+        """Returns the files that puts left behind when their process died. Blocking."""
+        return sorted(self.folder.glob(f"??/*{TEMPORARY}"))
+
+    def _put(self, data: bytes) -> str:
+        if self._fault:
+            raise self._fault
+        key = hashlib.sha256(data).hexdigest()
+        path = self.path(key)
+        with contextlib.suppress(BlobNotFound, BlobDamaged):
+            self._get(key)
+            os.utime(path)
+            return key
+        is_new = not path.parent.exists()
+        make_folder(path.parent)
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+        try:
+            self._write(temporary, _packed(data))
+            failpoint("blobs.before_rename")
+            temporary.rename(path)
+            self._sync_folders(path.parent, is_new=is_new)
+        except OSError as fault:
+            raise storage_fault(fault, path, "keeping a blob") from fault
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        return key
+
+    def _write(self, path: Path, data: bytes) -> None:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            try:
+                failpoint("blobs.before_fsync")
+                os.fsync(handle)
+            except OSError as fault:
+                raise self._refuse_from_now(path, fault) from fault
+
+    def _sync_folders(self, folder: Path, *, is_new: bool) -> None:
+        try:
+            sync_folder(folder)
+            if is_new:
+                sync_folder(self.folder)
+        except OSError as fault:
+            raise self._refuse_from_now(folder, fault) from fault
+
+    def _refuse_from_now(self, path: Path, fault: OSError) -> StorageUnavailable:
+        self._fault = StorageUnavailable(
+            f"Syncing {path} failed: {fault}. Nothing more is acknowledged by this store. "
+            "Check the disk, then start the server again.",
+            details={"path": str(path), "errno": fault.errno},
+        )
+        return self._fault
+
+    def _get(self, key: str) -> bytes:
+        path = self.path(key)
+        try:
+            kept = path.read_bytes()
+        except FileNotFoundError as fault:
+            raise BlobNotFound(f"There is no blob {key}.") from fault
+        except OSError as fault:
+            raise storage_fault(fault, path, "reading a blob") from fault
+        if hashlib.sha256(kept).hexdigest() == key:
+            return kept
+        with contextlib.suppress(zlib.error):
+            data = zlib.decompress(kept)
+            if hashlib.sha256(data).hexdigest() == key:
+                return data
+        raise BlobDamaged(
+            f"The blob {path} no longer holds the bytes of its key: it is not served. "
+            "`jupyter agent check --repair` sets it aside.",
+            details={"path": str(path), "key": key},
+        )
+
+
+def _unlinked(path: Path, unused_s: float) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        # Putting bytes that are there touches their file.
+        if unused_s and time.time() - path.stat().st_mtime < unused_s:
+            return False
+        path.unlink()
+    return True
+
+
+def _listed(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _packed(data: bytes) -> bytes:
+    """Returns the zlib stream of the bytes where it is clearly smaller, judged by their beginning, or the bytes."""
+    sample = data[:_SAMPLE_BYTES]
+    if len(zlib.compress(sample, 1)) > _WORTH_IT * len(sample):
+        return data
+    packed = zlib.compress(data, 6)
+    return packed if len(packed) < _WORTH_IT * len(data) else data
