@@ -1,6 +1,7 @@
 /** A server over real sockets that says what a test tells it to: the other end of a connection. */
 
 import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 import WebSocket, { WebSocketServer } from 'ws';
@@ -25,9 +26,19 @@ export class Socket {
   }
 }
 
+/** What REST requests are answered, by path and query: a status and a body. */
+type Answer = (path: string, query: URLSearchParams) => readonly [number, unknown];
+
 export class Peer {
-  private constructor(private readonly _server: WebSocketServer) {
-    _server.on('connection', raw => {
+  private constructor(private readonly _server: Server) {
+    _server.on('request', (request, response) => {
+      const { pathname, searchParams } = new URL(request.url ?? '', this.url);
+      const [status, body] = this.onRequest(pathname, searchParams);
+      this.requests.push(`${pathname}?${searchParams}`);
+      response.writeHead(status, { 'Content-Type': 'application/json' });
+      response.end(typeof body === 'string' ? body : JSON.stringify(body));
+    });
+    new WebSocketServer({ server: _server }).on('connection', raw => {
       const socket = new Socket(raw);
       this.sockets.push(socket);
       raw.on('message', data => {
@@ -39,22 +50,27 @@ export class Peer {
   }
 
   static async start(): Promise<Peer> {
-    const server = new WebSocketServer({ host: '127.0.0.1', port: 0 });
+    const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     return new Peer(server);
   }
 
   readonly sockets: Socket[] = [];
+  readonly requests: string[] = [];
+
+  onRequest: Answer = () => [404, { code: 'not_found', message: 'There is nothing here.' }];
 
   /** What is done on a command: by default every auth succeeds and every heartbeat is acknowledged. */
   onCommand: Heard = welcome;
 
+  /** The address with http; sockets are opened at the same with ws. */
   get url(): string {
-    return `ws://127.0.0.1:${(this._server.address() as AddressInfo).port}`;
+    return `http://127.0.0.1:${(this._server.address() as AddressInfo).port}/`;
   }
 
   async stop(): Promise<void> {
     this.sockets.forEach(socket => socket.kill());
+    this._server.closeAllConnections();
     await new Promise(done => this._server.close(done));
   }
 }

@@ -1,0 +1,188 @@
+/**
+ * The status bar's item as a page has it: plugins, connection, requests and model together, over real sockets.
+ *
+ * @jest-environment ./src/__tests__/environment.js
+ */
+
+import type { JupyterFrontEnd } from '@jupyterlab/application';
+import { ServerConnection } from '@jupyterlab/services';
+import type { IStatusBar } from '@jupyterlab/statusbar';
+import type { Widget } from '@lumino/widgets';
+import WebSocket from 'ws';
+
+import plugins from '../index';
+import type { Run, RunStatus } from '../protocol';
+import { RequestFailed, request } from '../request';
+import type { IConnection } from '../tokens';
+import { Peer, type Socket, until } from './peer';
+
+let peer: Peer;
+let settings: ServerConnection.ISettings;
+let connection: IConnection;
+
+function run(runId: string, status: RunStatus): Run {
+  const at = '2026-01-01T00:00:00Z';
+  return {
+    runId,
+    status,
+    threadId: 'thr_a',
+    userId: 'owner',
+    agent: 'default',
+    model: 'demo',
+    createdAt: at,
+    updatedAt: at
+  };
+}
+
+/** Activates the plugins as JupyterLab does and returns the item that is registered. */
+function activate(): Widget {
+  const app = { serviceManager: { serverSettings: settings } } as unknown as JupyterFrontEnd;
+  const items: Widget[] = [];
+  const statusBar = { registerStatusItem: (_: string, { item }: IStatusBar.IItem) => items.push(item) };
+  const [first, second] = plugins as unknown as { activate: (...services: unknown[]) => unknown }[];
+  connection = first?.activate(app) as IConnection;
+  second?.activate(app, connection, statusBar, null);
+  expect(items).toHaveLength(1);
+  return items[0] as Widget;
+}
+
+/** What the gateway would list. */
+let runs: Run[];
+
+function tell(
+  socket: Socket | undefined,
+  runId: string,
+  change: 'created' | 'status' | 'deleted',
+  status: RunStatus
+): void {
+  socket?.say({ type: 'run_changed', runId, threadId: 'thr_a', change, status });
+}
+
+beforeEach(async () => {
+  peer = await Peer.start();
+  runs = [];
+  peer.onRequest = (path, query) =>
+    path === '/jupyter-agent/api/runs'
+      ? [200, { items: runs.filter(({ status }) => status === query.get('status')) }]
+      : [404, 'nothing'];
+  settings = ServerConnection.makeSettings({
+    baseUrl: peer.url,
+    wsUrl: peer.url.replace('http', 'ws'),
+    token: 'secret',
+    WebSocket: WebSocket as unknown as typeof globalThis.WebSocket
+  });
+});
+
+afterEach(async () => {
+  connection?.dispose();
+  await peer.stop();
+});
+
+it('is offline before it knows, then counts what is listed', async () => {
+  runs = [
+    run('run_a', 'running'),
+    run('run_b', 'waiting_input'),
+    run('run_c', 'waiting_confirmation'),
+    run('run_d', 'pending')
+  ];
+  const item = activate();
+  expect(item.node.textContent).toBe('Agent: offline');
+  await until(() => item.node.textContent === 'Agent: 1 running · 2 waiting');
+  expect(item.node.dataset.waiting).toBe('true');
+  expect(peer.sockets[0]?.heard).toEqual([
+    { type: 'auth', token: 'secret' },
+    { type: 'follow', runId: '*' }
+  ]);
+});
+
+it('follows every change', async () => {
+  const item = activate();
+  await until(() => item.node.textContent === 'Agent: 0 running · 0 waiting');
+  const [socket] = peer.sockets;
+  tell(socket, 'run_a', 'created', 'running');
+  tell(socket, 'run_b', 'created', 'running');
+  await until(() => item.node.textContent === 'Agent: 2 running · 0 waiting');
+  tell(socket, 'run_a', 'status', 'waiting_confirmation');
+  await until(() => item.node.textContent === 'Agent: 1 running · 1 waiting');
+  tell(socket, 'run_a', 'status', 'completed');
+  tell(socket, 'run_b', 'deleted', 'running');
+  await until(() => item.node.textContent === 'Agent: 0 running · 0 waiting');
+  expect(item.node.dataset.waiting).toBe('false');
+});
+
+it('believes what it is told over a list that was older', async () => {
+  runs = [run('run_a', 'running')];
+  const list = peer.onRequest;
+  peer.onRequest = (path, query) => {
+    const answer = list(path, query);
+    tell(peer.sockets[0], 'run_a', 'status', 'completed');
+    tell(peer.sockets[0], 'run_b', 'created', 'running');
+    tell(peer.sockets[0], 'run_b', 'status', 'waiting_input');
+    return answer;
+  };
+  const item = activate();
+  await until(() => item.node.textContent === 'Agent: 0 running · 1 waiting');
+});
+
+it('is offline while the connection is lost, and lists anew', async () => {
+  runs = [run('run_a', 'running')];
+  const item = activate();
+  await until(() => item.node.textContent === 'Agent: 1 running · 0 waiting');
+  runs = [run('run_b', 'waiting_input')];
+  peer.sockets[0]?.kill();
+  await until(() => item.node.textContent === 'Agent: offline');
+  await until(() => item.node.textContent === 'Agent: 0 running · 1 waiting');
+});
+
+it('says why it is offline', async () => {
+  peer.onRequest = () => [503, { code: 'storage_full', message: 'The disk is full.' }];
+  const item = activate();
+  await until(() => item.node.title === 'The disk is full.');
+  expect(item.node.textContent).toBe('Agent: offline');
+});
+
+it('says that the gateway refused', async () => {
+  peer.onCommand = socket => socket.say({ type: 'auth_failed', reason: 'That token is not known.' });
+  const item = activate();
+  await until(() => item.node.title === 'That token is not known.');
+});
+
+it('lists page after page', async () => {
+  peer.onRequest = (_, query) => {
+    if (query.get('status') !== 'running') {
+      return [200, {}];
+    }
+    return query.get('cursor') === 'next'
+      ? [200, { items: [run('run_b', 'running')] }]
+      : [200, { items: [run('run_a', 'running')], nextCursor: 'next' }];
+  };
+  const item = activate();
+  await until(() => item.node.textContent === 'Agent: 2 running · 0 waiting');
+});
+
+describe('a request', () => {
+  it('that is refused says what the gateway said', async () => {
+    peer.onRequest = () => [
+      409,
+      { code: 'thread_busy', message: 'The thread has a run.', details: { runId: 'run_a' } }
+    ];
+    const refusal: unknown = await request('runs', settings).catch(fault => fault);
+    expect(refusal).toBeInstanceOf(RequestFailed);
+    expect(refusal).toMatchObject({
+      status: 409,
+      code: 'thread_busy',
+      message: 'The thread has a run.',
+      details: { runId: 'run_a' }
+    });
+  });
+
+  it('that another than the gateway refused names the status', async () => {
+    peer.onRequest = () => [502, '<html>Bad gateway</html>'];
+    await expect(request('runs', settings)).rejects.toThrow(/502.*runs/);
+  });
+
+  it('without a body has none', async () => {
+    peer.onRequest = () => [204, ''];
+    await expect(request('runs/run_a', settings)).resolves.toBeUndefined();
+  });
+});
