@@ -1,0 +1,145 @@
+"""A real `jupyter server` with the extension, in a process and a home of its own, for what is tried from outside."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+
+TOKEN = "token-of-the-tests"
+START_TIMEOUT_S = 60.0
+OTHERS = ("jupyterlab", "jupyter_lsp", "jupyter_server_terminals", "notebook_shim", "notebook")
+"""Extensions that an environment may have and that these servers do without: they start quicker."""
+
+
+class LiveServer:
+    """Start it, talk to it over REST and sockets, kill it, start it again: the same port, home and token."""
+
+    def __init__(self, home: Path, *, options: tuple[str, ...] = (), environment: dict[str, str] | None = None) -> None:
+        self.home = home
+        self.root = home / "root"
+        self.log = home / "server.log"
+        self.port = _free_port()
+        self._options = options
+        self._environment = environment or {}
+        self._process: asyncio.subprocess.Process | None = None
+        self._http = AsyncHTTPClient(force_instance=True, max_clients=100)
+
+    async def __aenter__(self) -> "LiveServer":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+        self._http.close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Starts the process and waits until the extension answers."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        arguments = [
+            str(Path(sys.executable).with_name("jupyter-server")),
+            "--no-browser",
+            "--allow-root",
+            "--ServerApp.ip=127.0.0.1",
+            f"--ServerApp.port={self.port}",
+            "--ServerApp.port_retries=0",
+            f"--ServerApp.root_dir={self.root}",
+            f"--ServerApp.jpserver_extensions={ {'jupyter_agent': True} | dict.fromkeys(OTHERS, False)!r}",
+            *self._options,
+        ]
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *arguments, env=self._env(), stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            with contextlib.suppress(OSError):
+                status, _ = await self.request("GET", "jupyter-agent/api/health")
+                if status == 200:
+                    return
+            if self._process.returncode is not None or time.monotonic() > deadline:
+                await self.stop()
+                raise RuntimeError(f"The server did not start. It said:\n{self.log.read_text()[-4000:]}")
+            await asyncio.sleep(0.05)
+
+    def _env(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
+        return {
+            **kept,
+            "HOME": str(self.home),
+            "JUPYTER_TOKEN": TOKEN,
+            "JUPYTER_CONFIG_DIR": str(self.home / "config"),
+            "JUPYTER_DATA_DIR": str(self.home / "data"),
+            "JUPYTER_RUNTIME_DIR": str(self.home / "runtime"),
+            "IPYTHONDIR": str(self.home / "ipython"),
+            **self._environment,
+        }
+
+    async def kill(self) -> None:
+        """SIGKILL to the server alone: nothing is said, nothing is finished."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> None:
+        """Asks the server to end, and ends it with whatever it left after ten seconds."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), 10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+
+    async def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Returns status and body. Raises OSError when nobody listens."""
+        request = HTTPRequest(
+            f"{self.url}/{path}",
+            method=method,
+            headers={"Authorization": f"token {TOKEN}"},
+            body=None if body is None else json.dumps(body),
+            allow_nonstandard_methods=True,
+            request_timeout=60,
+        )
+        try:
+            response = await self._http.fetch(request, raise_error=False)
+        except HTTPClientError as fault:
+            raise ConnectionError(f"The server did not answer: {fault}") from fault
+        is_json = "json" in response.headers.get("Content-Type", "")
+        return response.code, json.loads(response.body) if is_json and response.body else response.body
+
+    async def start_run(self, script: Any, **more: Any) -> str:
+        """Starts a run of the scripted model and returns its id."""
+        body = {"input": "Play the script.", "model": "scripted", "script": script, **more}
+        status, run = await self.request("POST", "jupyter-agent/api/runs", body)
+        assert status == 201, run
+        return str(run["runId"])
+
+    async def run(self, run_id: str) -> dict[str, Any]:
+        status, run = await self.request("GET", f"jupyter-agent/api/runs/{run_id}")
+        assert status == 200, run
+        return dict(run)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
