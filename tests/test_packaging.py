@@ -1,0 +1,187 @@
+"""What is shipped: the wheel made from the sdist has everything that belongs in it, and nothing else."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "jupyter_agent"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+VERSION = json.loads((ROOT / "labextension" / "package.json").read_text(encoding="utf-8"))["version"]
+DATA = f"jupyter_agent-{VERSION}.data/data"
+INFO = f"jupyter_agent-{VERSION}.dist-info"
+
+WITHOUT_NODE = {**os.environ, "PATH": str(Path(sys.executable).parent)}
+
+
+def build(source: Path, target: Path, *what: str, env: dict[str, str]) -> Path:
+    """Builds with the packages of this environment, since a test has no network."""
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", *what, "--outdir", target, source],
+        env=env,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    [made] = target.iterdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory):
+    """The sdist of this working tree. Node is needed only where the lab extension was not built before."""
+    return build(ROOT, tmp_path_factory.mktemp("sdist"), "--sdist", env=dict(os.environ))
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory):
+    """The wheel made from the sdist alone, with no Node on the path."""
+    unpacked = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(unpacked, filter="data")
+    [source] = unpacked.iterdir()
+    with zipfile.ZipFile(build(source, tmp_path_factory.mktemp("wheel"), "--wheel", env=WITHOUT_NODE)) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
+
+
+def shipped_sources() -> dict[str, bytes]:
+    """The files of the package in this working tree, without what is built or cached."""
+    paths = [path for path in PACKAGE.rglob("*") if path.is_file()]
+    inner = {path.relative_to(PACKAGE).parts for path in paths}
+    kept = [parts for parts in inner if parts[0] != "labextension" and "__pycache__" not in parts]
+    return {"/".join(("jupyter_agent", *parts)): PACKAGE.joinpath(*parts).read_bytes() for parts in kept}
+
+
+@pytest.mark.timeout(900)
+def test_the_wheel_has_the_package_to_the_byte(wheel):
+    packed = {name: body for name, body in wheel.items() if name.startswith("jupyter_agent/")}
+    assert packed.keys() == shipped_sources().keys()
+    assert packed == shipped_sources()
+
+
+def test_the_wheel_has_the_lab_extension(wheel):
+    place = f"{DATA}/share/jupyter/labextensions/jupyter-agent"
+    package = json.loads(wheel[f"{place}/package.json"])
+    assert package["name"] == "jupyter-agent"
+    assert package["version"] == VERSION
+    assert f"{place}/{package['jupyterlab']['_build']['load']}" in wheel
+    assert f"{place}/static/style.js" in wheel
+    assert json.loads(wheel[f"{place}/install.json"])["packageName"] == "jupyter_agent"
+
+
+def test_the_wheel_enables_the_server_extension(wheel):
+    config = json.loads(wheel[f"{DATA}/etc/jupyter/jupyter_server_config.d/jupyter_agent.json"])
+    assert config == {"ServerApp": {"jpserver_extensions": {"jupyter_agent": True}}}
+
+
+def test_the_wheel_has_the_migrations(wheel):
+    migrations = [name for name in wheel if re.fullmatch(r"jupyter_agent/storage/migrations/versions/\w+\.py", name)]
+    assert migrations
+    assert "jupyter_agent/storage/migrations/env.py" in wheel
+
+
+def test_the_wheel_has_the_command_and_the_types(wheel):
+    assert b"jupyter-agent = jupyter_agent.cli:main" in wheel[f"{INFO}/entry_points.txt"]
+    assert "jupyter_agent/py.typed" in wheel
+    assert f"{INFO}/licenses/LICENSE" in wheel
+
+
+def test_the_wheel_has_nothing_else(wheel):
+    assert {name.split("/")[0] for name in wheel} == {"jupyter_agent", f"jupyter_agent-{VERSION}.data", INFO}
+    assert {"/".join(name.split("/")[:4]) for name in wheel if name.startswith(DATA)} == {
+        f"{DATA}/share/jupyter",
+        f"{DATA}/etc/jupyter",
+    }
+    # Files that Python runs by themselves at start-up, and what is only there on a machine that built something.
+    unwanted = re.compile(r"\.pth$|(site|user)customize|node_modules|__pycache__|\.map$|(^|/)\.")
+    assert not [name for name in wheel if unwanted.search(name)]
+
+
+def test_the_sdist_has_what_a_wheel_is_made_of_and_no_node_modules(sdist):
+    with tarfile.open(sdist) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    assert {"pyproject.toml", "LICENSE", "labextension/package.json", "labextension/yarn.lock"} <= names
+    assert "jupyter_agent/labextension/static/style.js" in names
+    assert not [name for name in names if "node_modules" in name or name.startswith((".venv", ".git/"))]
+
+
+def test_lock_files_name_no_registry():
+    for lock in ("labextension/yarn.lock", "tests/wire/client/package-lock.json"):
+        hosts = set(re.findall(r"https?://([^/\"\s]+)", (ROOT / lock).read_text(encoding="utf-8")))
+        sources = {host for host in hosts if "registry" in host or "npm" in host or "yarn" in host}
+        assert sources <= {"registry.npmjs.org", "registry.yarnpkg.com"}, lock
+
+
+# --- dependencies ---------------------------------------------------------------------------------------------
+
+
+def top_level_imports(folder: Path) -> set[str]:
+    """The outermost names of everything that the Python files below a folder import, outside of ourselves."""
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.split(".")[0])
+    return found - sys.stdlib_module_names - {"jupyter_agent", "tests", "benchmarks"}
+
+
+def declared(*extras: str) -> set[str]:
+    """The names of the distributions that an installation with these extras asks for itself."""
+    wanted = [*PROJECT["dependencies"], *(line for extra in extras for line in PROJECT["optional-dependencies"][extra])]
+    return {re.split(r"[\[<>=~!; ]", line)[0].replace("_", "-").lower() for line in wanted}
+
+
+def undeclared(folder: Path, *extras: str) -> list[str]:
+    sources = packages_distributions()
+    asked = declared(*extras)
+    return sorted(
+        name
+        for name in top_level_imports(folder)
+        if not {source.replace("_", "-").lower() for source in sources.get(name, [name])} & asked
+    )
+
+
+def test_the_package_imports_only_what_it_declares():
+    assert undeclared(PACKAGE) == []
+
+
+def test_the_tests_import_only_what_they_declare():
+    assert undeclared(ROOT / "tests", "lab", "test") == []
+
+
+# --- imports --------------------------------------------------------------------------------------------------
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system"):
+        raise RuntimeError(f"{event} {arguments} while modules are imported")
+
+sys.addaudithook(refuse)
+import jupyter_agent
+for module in pkgutil.walk_packages(jupyter_agent.__path__, "jupyter_agent."):
+    if ".migrations" not in module.name and not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+
+
+def test_no_module_calls_the_network_or_another_program_when_it_is_imported():
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", IMPORT_ALL], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
