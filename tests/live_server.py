@@ -51,6 +51,21 @@ class LiveServer:
 
     async def start(self) -> None:
         """Starts the process and waits until the extension answers."""
+        await self.launch()
+        assert self._process is not None
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            with contextlib.suppress(OSError):
+                status, _ = await self.request("GET", "jupyter-agent/api/health")
+                if status == 200:
+                    return
+            if self._process.returncode is not None or time.monotonic() > deadline:
+                await self.stop()
+                raise RuntimeError(f"The server did not start. It said:\n{self.log.read_text()[-4000:]}")
+            await asyncio.sleep(0.05)
+
+    async def launch(self) -> None:
+        """Starts the process and does not wait for it."""
         self.root.mkdir(parents=True, exist_ok=True)
         arguments = [
             str(Path(sys.executable).with_name("jupyter-server")),
@@ -67,16 +82,6 @@ class LiveServer:
             self._process = await asyncio.create_subprocess_exec(
                 *arguments, env=self._env(), stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
-            with contextlib.suppress(OSError):
-                status, _ = await self.request("GET", "jupyter-agent/api/health")
-                if status == 200:
-                    return
-            if self._process.returncode is not None or time.monotonic() > deadline:
-                await self.stop()
-                raise RuntimeError(f"The server did not start. It said:\n{self.log.read_text()[-4000:]}")
-            await asyncio.sleep(0.05)
 
     def _env(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}

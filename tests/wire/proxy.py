@@ -18,11 +18,15 @@ IN_FLIGHT = 256
 """Chunks that one direction holds at most: a receiver that stops is felt by the sender."""
 
 
+How = Literal["cut", "reset", "half_close", "stall"]
+HOWS: tuple[How, ...] = ("cut", "reset", "half_close", "stall")
+
+
 class Fault(NamedTuple):
     """What happens to a connection when `at` bytes went one way. `cut` closes both sides, `reset` sends RST to both,
     `half_close` ends this direction alone, `stall` delivers nothing more in it and keeps everything open."""
 
-    how: Literal["cut", "reset", "half_close", "stall"]
+    how: How
     at: int
     towards: Literal["client", "server"] = "client"
 
