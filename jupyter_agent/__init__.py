@@ -1,1 +1,96 @@
-"""Agent runs as first-class notebook objects: live in the cell, durable on the server, a DataFrame to study."""
+"""Agent runs as first-class notebook objects: live in the cell, durable on the server, a DataFrame to study.
+
+    import jupyter_agent as ja
+    run = ja.run("Which of the CSV files here has the most missing values?")
+    run.result()
+
+This is the front door of two processes: the Jupyter server enters by the extension hooks, a kernel by the names in
+`__all__`. Nothing of either is imported before it is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .client.front import (
+        amodels,
+        aopen,
+        arun,
+        aruns,
+        athread,
+        athreads,
+        connect,
+        models,
+        open,  # noqa: A004 - the spec's name
+        run,
+        runs,
+        thread,
+        threads,
+    )
+    from .client.run import Run
+    from .client.thread import Thread
+    from .client.tool import tool
+
+_FRONT = "jupyter_agent.client.front"
+_HOMES = {
+    **dict.fromkeys(
+        ("run", "arun", "open", "aopen", "runs", "aruns", "thread", "athread", "threads", "athreads", "models",
+         "amodels", "connect"),
+        _FRONT,
+    ),
+    "Run": "jupyter_agent.client.run",
+    "Thread": "jupyter_agent.client.thread",
+    "tool": "jupyter_agent.client.tool",
+}  # fmt: skip
+
+__all__ = [  # noqa: RUF022 - what is used most comes first
+    "run", "arun", "Run", "open", "aopen", "runs", "aruns", "tool", "thread", "athread", "Thread", "threads",
+    "athreads", "models", "amodels", "connect", "__version__",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("jupyter_agent")
+    elif name in _HOMES:
+        _attach_views()
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _attach_views() -> None:
+    """Gives the client's runs their frames and their look in a notebook, which the client knows nothing of."""
+    from .frames import attach as attach_frames
+    from .widgets import attach as attach_widgets
+
+    attach_frames()
+    attach_widgets()
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext jupyter_agent`."""
+    from .magics import load
+
+    _attach_views()
+    load(shell)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    """Tells Jupyter's server where the gateway is."""
+    from .gateway.app import AgentGateway
+
+    return [{"module": "jupyter_agent", "app": AgentGateway}]
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Tells JupyterLab where the lab extension is."""
+    return [{"src": "labextension", "dest": "jupyter-agent"}]

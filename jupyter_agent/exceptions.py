@@ -19,6 +19,10 @@ class AgentError(Exception):
         self.message = message
         self.details: dict[str, Any] = dict(details or {})
 
+    def _render_traceback_(self) -> list[str]:
+        """Says to IPython what to show in a notebook: the fault in one paragraph, no stack from our insides."""
+        return [f"{type(self).__name__}: {self.message}"]
+
 
 # --- what was asked for cannot be ----------------------------------------------------------------------------
 

@@ -1,0 +1,239 @@
+"""The gateway from Python: starts and opens runs, lists what there is, sends commands.
+
+Every call has a twin that starts with `a` and is awaited instead.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResponse
+
+from .. import records
+from ..exceptions import AgentError, ConnectionLost, NotFound, Unauthenticated
+from ..protocol import commands, control
+from .bench import Bench
+from .discovery import Gateway, find_gateway
+from .faults import fault
+from .feed import Feed
+from .loop import LoopThread
+from .rows import Rows
+from .tool import ClientTool
+from .transport import Timing, Transport, refusal
+
+T = TypeVar("T")
+
+REQUEST_TIMEOUT_S = 45.0
+PROBE_TIMEOUT_S = 3.0
+PAGE = 200
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A model that the server offers; `advice` says what to do where it is not `ready`."""
+
+    name: str
+    provider: str = ""
+    description: str = ""
+    offline: bool = False
+    ready: bool = True
+    advice: str | None = None
+
+
+class _Fault(msgspec.Struct):
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+
+
+class Client:
+    """One gateway, one socket, many runs. Without a gateway it finds its own (see discovery)."""
+
+    def __init__(self, gateway: Gateway | None = None, *, timing: Timing | None = None) -> None:
+        self._fixed = gateway
+        self._found: Gateway | None = None
+        self._threads = LoopThread()
+        self._http: AsyncHTTPClient | None = None
+        self.transport = Transport(self._locate, timing=timing)
+        self.bench = Bench(self.send)
+
+    def __repr__(self) -> str:
+        where = self._fixed or self._found
+        return f"<Client {where.url if where else 'not connected yet'} · {self.transport.link}>"
+
+    # --- loops ------------------------------------------------------------------------------------------------
+
+    @property
+    def threads_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop in which everything of this client happens."""
+        return self._threads.loop
+
+    def wait(self, work: Any) -> Any:
+        """Blocks for a coroutine of this client."""
+        return self._threads.wait(work)
+
+    async def join(self, work: Any) -> Any:
+        """Awaits a coroutine of this client from any other loop."""
+        return await self._threads.join(work)
+
+    def send(self, command: commands.AnyCommand) -> None:
+        """Sends a command without waiting for its answer; a refusal says nothing that anybody could use."""
+        self._threads.call(self._send_soon, command)
+
+    def _send_soon(self, command: commands.AnyCommand) -> None:
+        task = asyncio.get_running_loop().create_task(self.transport.command(command))
+        task.add_done_callback(lambda sent: sent.cancelled() or sent.exception())
+
+    def close(self) -> None:
+        """Closes the connection. Runs go on; the client can be used again."""
+        try:
+            self.wait(self.transport.close())
+        finally:
+            if self._http is not None:
+                self._threads.call(self._http.close)
+                self._http = None
+            self._threads.close()
+
+    # --- finding ----------------------------------------------------------------------------------------------
+
+    async def _locate(self) -> Gateway:
+        self._found = self._fixed or await find_gateway(self._probe, before=self._found)
+        return self._found
+
+    async def _probe(self, gateway: Gateway) -> bool:
+        """Tells whether a gateway answers there and takes the token."""
+        try:
+            answer = await self._fetch(gateway, "GET", "models", timeout_s=PROBE_TIMEOUT_S)
+        except (OSError, HTTPError):
+            return False
+        if answer.code in {401, 403}:
+            raise Unauthenticated(f"The server at {gateway.url} refused the token from {gateway.source}.")
+        return answer.code == 200
+
+    # --- REST -------------------------------------------------------------------------------------------------
+
+    async def _fetch(
+        self, gateway: Gateway, method: str, path: str, *, body: bytes | None = None, timeout_s: float
+    ) -> HTTPResponse:
+        if self._http is None:
+            self._http = AsyncHTTPClient(force_instance=True)
+        headers = {"Content-Type": "application/json"}
+        if gateway.token:
+            headers["Authorization"] = f"token {gateway.token}"
+        request = HTTPRequest(
+            gateway.api_url + path, method=method, headers=headers, body=body, connect_timeout=min(10.0, timeout_s),
+            request_timeout=timeout_s, follow_redirects=False, allow_nonstandard_methods=True,
+        )  # fmt: skip
+        return await self._http.fetch(request, raise_error=False)
+
+    async def request(self, method: str, path: str, *, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
+        """Returns the decoded JSON answer of one REST call, its bytes where it is not JSON.
+
+        Runs in the client's loop. Raises the gateway's fault, ConnectionLost where nothing answers.
+        """
+        gateway = self._found or await self._locate()
+        if query := {name: value for name, value in (query or {}).items() if value is not None}:
+            path = f"{path}?{urlencode(query)}"
+        encoded = None if body is None else msgspec.json.encode(body)
+        try:
+            answer = await self._fetch(gateway, method, path, body=encoded, timeout_s=REQUEST_TIMEOUT_S)
+        except OSError as gone:
+            self._found = None if self._fixed is None and self.transport.link != "connected" else self._found
+            raise ConnectionLost(
+                f"The gateway at {gateway.url} cannot be reached: {gone}. Check that the Jupyter server is running."
+            ) from gone
+        return self._answer(answer, gateway)
+
+    def _answer(self, answer: HTTPResponse, gateway: Gateway) -> Any:
+        if answer.code < 300:
+            is_json = answer.headers.get("Content-Type", "").startswith("application/json")
+            return msgspec.json.decode(answer.body) if is_json else answer.body
+        if answer.code == 599:
+            raise ConnectionLost(f"The gateway at {gateway.url} did not answer: {answer.error}. Try again.")
+        try:
+            said = msgspec.json.decode(answer.body, type=_Fault)
+        except msgspec.DecodeError:
+            raise refusal(answer.code, gateway) or AgentError(
+                f"The server at {gateway.url} answered with HTTP {answer.code}. Look into its log."
+            ) from None
+        raise fault(said.code, said.message, said.details)
+
+    async def pages(self, path: str, kind: Any, *, limit: int, **query: Any) -> list[Any]:
+        """Returns up to `limit` items of a keyset-paged list, converted to `kind`."""
+        items: list[Any] = []
+        cursor: str | None = None
+        while len(items) < limit:
+            page = await self.request(
+                "GET", path, query={"limit": min(PAGE, limit - len(items)), "cursor": cursor, **query}
+            )
+            items += msgspec.convert(page.get("items", ()), list[kind])
+            cursor = page.get("nextCursor")
+            if not cursor:
+                break
+        return items
+
+    # --- runs -------------------------------------------------------------------------------------------------
+
+    async def start(self, request: records.RunRequest) -> records.Run:
+        """Starts a run and returns its record. Raises the gateway's fault; a lost answer is asked for again."""
+        fields = {name: getattr(request, name) for name in request.__struct_fields__}
+        made = await self.transport.command(commands.StartRun(**fields, follow=False))
+        return msgspec.convert(made, records.Run)
+
+    async def record(self, run_id: str) -> records.Run:
+        """Returns the record of a run. Raises RunNotFound."""
+        return msgspec.convert(await self.request("GET", f"runs/{quote(run_id, safe='')}"), records.Run)
+
+    def feed(self, run_id: str, tools: Mapping[str, ClientTool[Any, Any]]) -> Feed:
+        """Returns the run as it comes in, followed from its first event."""
+        known = dict(tools)
+
+        def on_call(frame: control.ClientToolCall | control.ClientToolCancelled) -> None:
+            if isinstance(frame, control.ClientToolCall):
+                self.bench.take(frame, known)
+            else:
+                self.bench.cancel(frame)
+
+        feed = Feed(run_id, tools=tuple(known), on_call=on_call, on_end=lambda: self.transport.unfollow(run_id))
+        self.refollow(feed)
+        return feed
+
+    def refollow(self, feed: Feed) -> None:
+        """Tells the gateway what this feed can carry out now, and goes on following it."""
+        self._threads.call(self.transport.follow, feed.run_id, feed)
+
+    # --- lists ------------------------------------------------------------------------------------------------
+
+    async def list_runs(
+        self, *, limit: int, thread: str | None = None, status: str | None = None, since: datetime | None = None
+    ) -> Rows[records.Run]:
+        runs = await self.pages(
+            "runs", records.Run, limit=limit, threadId=thread, status=status,
+            since=since.isoformat() if since else None,
+        )  # fmt: skip
+        return Rows.of("runs", runs)
+
+    async def list_threads(self, *, limit: int) -> Rows[records.Thread]:
+        return Rows.of("threads", await self.pages("threads", records.Thread, limit=limit))
+
+    async def list_models(self) -> Rows[ModelInfo]:
+        said = await self.request("GET", "models")
+        return Rows.of("models", msgspec.convert(said.get("items", said.get("models", ())), list[ModelInfo]))
+
+    async def find_thread(self, name: str) -> records.Thread:
+        """Returns the thread with this id or title, made with that title where there is none."""
+        try:
+            return msgspec.convert(await self.request("GET", f"threads/{quote(name, safe='')}"), records.Thread)
+        except NotFound:
+            pass
+        for thread in await self.list_threads(limit=10_000):
+            if thread.title == name:
+                return thread
+        return await self.create_thread(name)
+
+    async def create_thread(self, title: str | None = None) -> records.Thread:
+        return msgspec.convert(
+            await self.request("POST", "threads", body={"title": title} if title else {}), records.Thread
+        )

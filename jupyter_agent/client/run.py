@@ -1,0 +1,394 @@
+"""A run in Python's hands: its answer to wait for, its facts to look at, its people's part to play."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Generator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from .. import records
+from ..exceptions import (
+    AgentError,
+    ApprovalNotFound,
+    ConnectionLost,
+    Forbidden,
+    InvalidRequest,
+    RunFailed,
+    RunFinished,
+)
+from ..protocol import commands
+from ..transcript import ToolCallView, Transcript, TurnView
+from . import report
+from .bench import RUN_CELL, Waiting
+from .feed import Event, Feed
+from .messages import messages_of
+from .rows import Rows
+from .shell import in_kernel
+from .transport import Link
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .thread import Thread
+
+TICK_S = 1.0
+LOST_AFTER = timedelta(minutes=5)
+"""A wait gives up when there has been no connection for so long. The run itself goes on."""
+
+
+class WaitInterrupted(KeyboardInterrupt):
+    """Somebody pressed Ctrl-C or ■ while a run was awaited; the run was interrupted too."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"Interrupted: {self}"]
+
+
+class Run:
+    """One execution of an agent, live. `await run` or `run.result()` gives the answer.
+
+    Everything can be read at any time, while it runs too; lists have a `.df`. Methods that talk to the gateway have
+    a twin that starts with `a` and is awaited.
+    """
+
+    def __init__(self, client: "Client", record: records.Run, feed: Feed) -> None:
+        self._client = client
+        self._record = record
+        self._feed = feed
+        self.view: Any = None
+        """The live view that shows the run in a notebook, set by the widgets."""
+
+    def __repr__(self) -> str:
+        text = report.one_line(self.text, 80)
+        return f"<Run {self.id} {report.status_line(self._feed)}{f': {text!r}' if text else ''}>"
+
+    # --- facts ------------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        return self._record.run_id
+
+    @property
+    def thread(self) -> "Thread":
+        """The thread that this run is part of."""
+        from .thread import Thread
+
+        return Thread(self._client, self._record.thread_id)
+
+    @property
+    def model(self) -> str:
+        return self._record.model
+
+    @property
+    def status(self) -> records.RunStatus:
+        return self._feed.read(lambda seen: seen.status)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has ended."""
+        return self._feed.is_done
+
+    @property
+    def connection(self) -> Link:
+        """How the connection that brings the news stands."""
+        return self._feed.link
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return self._feed.read(lambda seen: seen.text)
+
+    @property
+    def usage(self) -> records.Usage:
+        """Tokens and money of the turns that are complete."""
+        return self._feed.read(lambda seen: seen.usage)
+
+    @property
+    def elapsed(self) -> timedelta:
+        return timedelta(seconds=self._feed.read(report.elapsed_s))
+
+    @property
+    def turns(self) -> Rows[TurnView]:
+        return self._rows("turns", lambda seen: list(seen.turns))
+
+    @property
+    def tool_calls(self) -> Rows[ToolCallView]:
+        return self._rows("tool_calls", lambda seen: list(seen.tool_calls.values()))
+
+    @property
+    def messages(self) -> Rows[records.Message]:
+        """The conversation of this run: what was asked, what the model said, what the tools gave."""
+        return self._rows("messages", messages_of)
+
+    @property
+    def events(self) -> Rows[Event]:
+        return Rows.of("events", self._feed.past(), run_id=self.id)
+
+    @property
+    def approvals(self) -> Rows[records.Approval]:
+        """The tool calls that wait for a person now."""
+        return self._rows("approvals", lambda seen: list(seen.pending_approvals))
+
+    @property
+    def inputs(self) -> Rows[records.InputNeeded]:
+        """The questions that wait for an answer now."""
+        return self._rows("inputs", lambda seen: list(seen.pending_inputs))
+
+    def _rows(self, kind: str, look: Callable[[Transcript], list[Any]]) -> Rows[Any]:
+        return Rows.of(kind, self._feed.read(look), run_id=self.id)
+
+    # --- waiting ----------------------------------------------------------------------------------------------
+
+    def result(self, timeout: float | None = None) -> str:
+        """Waits for the end and returns the answer; `timeout` is in seconds.
+
+        While it waits in a kernel's main thread the run's code and tools are carried out here. Ctrl-C or ■
+        interrupts the run. Raises RunFailed when the run failed or was interrupted, TimeoutError (the run goes on),
+        ConnectionLost (the run goes on).
+        """
+        if not self._feed.is_done:
+            if threading.current_thread() is threading.main_thread():
+                self._wait_here(timeout)
+            else:
+                self._wait_elsewhere(timeout)
+        return self._answer()
+
+    def _wait_here(self, timeout_s: float | None) -> None:
+        """Waits in the main thread, and works for the run meanwhile."""
+        news = threading.Event()
+        patience = _Patience(self._feed, timeout_s)
+        stop_watching = self._feed.watch(news.set)
+        waiting: Waiting | None = None
+        try:
+            with self._client.bench.waiting(news.set) as waiting, _Serving(self._client, self._feed):
+                while not self._feed.is_done:
+                    waiting.work()
+                    if waiting.is_interrupted:
+                        raise KeyboardInterrupt
+                    news.wait(patience.left_s())
+                    news.clear()
+        except KeyboardInterrupt:
+            if waiting is None or waiting.is_interrupted:
+                self._interrupted_by_person()
+            raise
+        finally:
+            stop_watching()
+
+    def _wait_elsewhere(self, timeout_s: float | None) -> None:
+        patience = _Patience(self._feed, timeout_s)
+        while not self._feed.is_done:
+            self._feed.wait_until(lambda _: False, patience.left_s())
+
+    def _interrupted_by_person(self) -> None:
+        """Interrupts the run and raises. A second Ctrl-C does not wait for the gateway."""
+        try:
+            self.interrupt()
+        except AgentError as fault:
+            raise WaitInterrupted(f"the run {self.id} could not be told: {fault.message}") from None
+        self._feed.wait_until(lambda seen: seen.is_complete, 2.0)
+        raise WaitInterrupted(f"the run {self.id} was interrupted too.") from None
+
+    def __await__(self) -> Generator[Any, None, str]:
+        return self.aresult().__await__()
+
+    async def aresult(self, timeout: float | None = None) -> str:  # noqa: ASYNC109 - the twin of result()
+        """Awaits the end and returns the answer, like `result()`. Cancelling it leaves the run going, unless a
+        person pressed Ctrl-C or ■."""
+        if not self._feed.is_done:
+            await self._await_here(timeout)
+        return self._answer()
+
+    async def _await_here(self, timeout_s: float | None) -> None:
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+        patience = _Patience(self._feed, timeout_s)
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(news.set)
+
+        async def pause() -> None:
+            try:
+                await asyncio.wait_for(news.wait(), patience.left_s())
+            except TimeoutError:
+                return
+            finally:
+                news.clear()
+
+        stop_watching = self._feed.watch(wake)
+        try:
+            if threading.current_thread() is not threading.main_thread():
+                while not self._feed.is_done:
+                    await pause()
+                return
+            with self._client.bench.waiting(wake) as waiting, _Serving(self._client, self._feed):
+                try:
+                    while not self._feed.is_done:
+                        await waiting.awork()
+                        if waiting.is_interrupted:
+                            raise KeyboardInterrupt
+                        await pause()
+                except (asyncio.CancelledError, KeyboardInterrupt):
+                    if not waiting.is_interrupted:
+                        raise
+                    await asyncio.shield(self._ainterrupted_by_person())
+        finally:
+            stop_watching()
+
+    async def _ainterrupted_by_person(self) -> None:
+        try:
+            await self.ainterrupt()
+        except AgentError as fault:
+            raise WaitInterrupted(f"the run {self.id} could not be told: {fault.message}") from None
+        raise WaitInterrupted(f"the run {self.id} was interrupted too.") from None
+
+    def _answer(self) -> str:
+        if self._feed.fault is not None:
+            raise self._feed.fault
+
+        def look(seen: Transcript) -> tuple[records.RunStatus, str, str, str]:
+            code = seen.error.code if seen.error else str(seen.status)
+            return seen.status, seen.text, code, seen.error.message if seen.error else seen.summary or ""
+
+        status, text, code, said = self._feed.read(look)
+        if status is records.RunStatus.COMPLETED:
+            return text
+        if status is records.RunStatus.INTERRUPTED:
+            message = f"The run {self.id} was interrupted{f': {said}' if said else '.'}"
+        else:
+            message = f"The run {self.id} failed ({code}): {said or 'it did not say why.'}"
+        raise RunFailed(message, details={"code": code, "runId": self.id})
+
+    # --- people's part ----------------------------------------------------------------------------------------
+
+    def interrupt(self) -> None:
+        """Stops the run, its tools and their child processes. Nothing happens when it has ended."""
+        self._client.wait(self._interrupt())
+
+    async def ainterrupt(self) -> None:
+        await self._client.join(self._interrupt())
+
+    async def _interrupt(self) -> None:
+        try:
+            await self._client.transport.command(commands.Interrupt(run_id=self.id))
+        except RunFinished:
+            return
+
+    def approve(
+        self,
+        id: str | None = None,  # noqa: A002 - the spec's name
+        *,
+        arguments: dict[str, Any] | str | None = None,
+        remember: Literal["run", "thread"] | None = None,
+    ) -> None:
+        """Lets a waiting tool call be executed: the only one, or the one with this approval id or tool call id.
+
+        `arguments` replaces what the model asked; `remember` allows later calls of the tool too. Raises Forbidden in
+        a kernel that may not approve, ApprovalNotFound, AlreadyResolved.
+        """
+        self._client.wait(self._decide(id, approved=True, arguments=arguments, remember=remember))
+
+    async def aapprove(
+        self,
+        id: str | None = None,  # noqa: A002 - the spec's name
+        *,
+        arguments: dict[str, Any] | str | None = None,
+        remember: Literal["run", "thread"] | None = None,
+    ) -> None:
+        await self._client.join(self._decide(id, approved=True, arguments=arguments, remember=remember))
+
+    def reject(self, id: str | None = None, reason: str | None = None) -> None:  # noqa: A002 - the spec's name
+        """Refuses a waiting tool call; the model reads the reason. Raises like `approve`."""
+        self._client.wait(self._decide(id, approved=False, reason=reason))
+
+    async def areject(self, id: str | None = None, reason: str | None = None) -> None:  # noqa: A002
+        await self._client.join(self._decide(id, approved=False, reason=reason))
+
+    async def _decide(
+        self, asked_id: str | None, *, approved: bool, arguments: dict[str, Any] | str | None = None, **more: Any
+    ) -> None:
+        approval = self._pending(asked_id)
+        text = arguments if isinstance(arguments, str | None) else json.dumps(arguments, ensure_ascii=False)
+        command = commands.ToolConfirmation(
+            run_id=self.id, tool_call_id=approval.tool_call_id, approval_id=approval.approval_id, approved=approved,
+            arguments=text, **more,
+        )  # fmt: skip
+        try:
+            await self._client.transport.command(command)
+        except Forbidden as fault:
+            if not in_kernel():
+                raise
+            raise Forbidden(
+                f"Approvals are not given from a kernel, so {approval.tool_name} still waits: "
+                f"{report.WHERE_TO_APPROVE}.",
+                details=fault.details,
+            ) from None
+
+    def _pending(self, asked_id: str | None) -> records.Approval:
+        waiting = self.approvals
+        found = [item for item in waiting if asked_id in {None, item.approval_id, item.tool_call_id}]
+        if len(found) == 1:
+            return found[0]
+        listed = "; ".join(f"{item.approval_id} ({item.tool_name})" for item in waiting) or "none"
+        what = f"No approval {asked_id!r} waits" if asked_id else "There is not exactly one approval that waits"
+        raise ApprovalNotFound(f"{what} in the run {self.id}. Waiting now: {listed}.")
+
+    def answer(self, id: str, text: str) -> None:  # noqa: A002 - the spec's name
+        """Answers a question of the agent; `id` is the `request_id` in `run.inputs`. Raises InputNotFound."""
+        self._client.wait(self._give(id, text))
+
+    async def aanswer(self, id: str, text: str) -> None:  # noqa: A002 - the spec's name
+        await self._client.join(self._give(id, text))
+
+    async def _give(self, request_id: str, text: str) -> None:
+        if not isinstance(text, str):
+            raise InvalidRequest(f"The answer to {request_id!r} is a {type(text).__name__}: give text.")
+        await self._client.transport.command(
+            commands.UserInput(run_id=self.id, request_id=request_id, content=records.clean(text))
+        )
+
+
+class _Serving:
+    """Tells the gateway that code for this kernel is executed in the waiting cell, for as long as it waits."""
+
+    def __init__(self, client: "Client", feed: Feed) -> None:
+        self._client = client
+        self._feed = feed
+
+    def __enter__(self) -> None:
+        if in_kernel() and RUN_CELL not in self._feed.tools:
+            self._tell((*self._feed.tools, RUN_CELL))
+
+    def __exit__(self, *_: object) -> None:
+        if RUN_CELL in self._feed.tools:
+            self._tell(tuple(name for name in self._feed.tools if name != RUN_CELL))
+
+    def _tell(self, tools: tuple[str, ...]) -> None:
+        self._feed.tools = tools
+        if not self._feed.is_done:
+            self._client.refollow(self._feed)
+
+
+class _Patience:
+    """How long a wait may still take, and whether there has been a connection lately."""
+
+    def __init__(self, feed: Feed, timeout_s: float | None) -> None:
+        self._feed = feed
+        self._timeout_s = timeout_s
+        self._started = self._connected = time.monotonic()
+
+    def left_s(self) -> float:
+        """Returns how long to sleep at most. Raises TimeoutError or ConnectionLost when it has been too long."""
+        now = time.monotonic()
+        if self._feed.link is Link.CONNECTED:
+            self._connected = now
+        if now - self._connected > LOST_AFTER.total_seconds():
+            raise ConnectionLost(
+                f"There has been no connection to the gateway for {report.duration(now - self._connected)}. The run "
+                f"{self._feed.run_id} goes on where its server does: `ja.open({self._feed.run_id!r}).result()` waits "
+                "for it again."
+            )
+        if self._timeout_s is None:
+            return TICK_S
+        left = self._started + self._timeout_s - now
+        if left <= 0:
+            raise TimeoutError(f"The run {self._feed.run_id} has not ended within {self._timeout_s:g} s. It goes on.")
+        return min(left, TICK_S)

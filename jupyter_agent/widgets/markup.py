@@ -1,0 +1,131 @@
+"""A run as HTML and as plain text, for a notebook's output.
+
+The words of models and tools are only ever escaped text here: no markup, class, style, link or address comes from
+them, and there is no script.
+"""
+
+import json
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+from ..client import report
+from ..client.feed import Feed
+from ..records import Approval
+from ..transcript import ToolCallView, Transcript, TurnView
+
+TEXT_SHOWN = 20_000
+RESULT_SHOWN = 2_000
+CALLS_SHOWN = 200
+
+BOX = (
+    "font-family: var(--jp-ui-font-family, sans-serif); font-size: var(--jp-ui-font-size1, 13px); "
+    "border-left: 3px solid var(--jp-brand-color1, #1976d2); padding: 2px 0 2px 12px; max-width: 60em"
+)
+QUIET = "color: var(--jp-ui-font-color2, #666)"
+PROSE = "white-space: pre-wrap; margin: 6px 0; line-height: 1.45"
+CODE = (
+    "white-space: pre-wrap; overflow-wrap: anywhere; margin: 2px 0 2px 14px; "
+    "font-family: var(--jp-code-font-family, monospace); font-size: 0.92em"
+)
+ASKS = "border: 1px solid var(--jp-warn-color1, #b26a00); border-radius: 3px; padding: 6px 10px; margin: 6px 0"
+FAULT = "color: var(--jp-error-color1, #b00020); white-space: pre-wrap; margin: 6px 0"
+
+
+def html(feed: Feed) -> str:
+    """Returns the run as it is now as HTML."""
+    head = f'<div style="{QUIET}">{escape(report.status_line(feed))}</div>'
+    body = feed.read(lambda seen: "".join(_body(seen)))
+    fault = f'<div style="{FAULT}">{escape(feed.fault.message)}</div>' if feed.fault else ""
+    return f'<div style="{BOX}" role="log">{head}{body}{fault}</div>'
+
+
+def text(feed: Feed) -> str:
+    """Returns the run as it is now as plain text."""
+    lines = [report.status_line(feed), *feed.read(lambda seen: list(_lines(seen)))]
+    if feed.fault:
+        lines.append(feed.fault.message)
+    return "\n".join(lines)
+
+
+def _body(seen: Transcript) -> Iterator[str]:
+    for turn in seen.turns:
+        yield from _turn(turn)
+    for approval in seen.pending_approvals:
+        yield _approval(approval)
+    for asked in seen.pending_inputs:
+        yield (
+            f'<div style="{ASKS}"><b>The agent asks:</b> {_words(asked.prompt)}<br>'
+            f'<span style="{QUIET}">Answer here with <code>run.answer({escape(repr(asked.request_id))}, '
+            "&quot;…&quot;)</code>, or in another client.</span></div>"
+        )
+    if seen.error is not None:
+        yield f'<div style="{FAULT}">{_words(seen.error.message)}</div>'
+
+
+def _turn(turn: TurnView) -> Iterator[str]:
+    if turn.thinking:
+        yield (
+            f'<details><summary style="{QUIET}">thinking</summary>'
+            f'<div style="{PROSE}; {QUIET}">{_words(turn.thinking)}</div></details>'
+        )
+    if turn.text:
+        yield f'<div style="{PROSE}">{_words(turn.text)}</div>'
+    calls = list(turn.tool_calls.values())
+    if len(calls) > CALLS_SHOWN:
+        yield f'<div style="{QUIET}">{len(calls) - CALLS_SHOWN} earlier tool calls</div>'
+    for call in calls[-CALLS_SHOWN:]:
+        yield _call(call)
+
+
+def _call(call: ToolCallView) -> str:
+    line = f"<code>{escape(report.call_line(call))}</code>"
+    said = call.progress if call.result is None else call.result
+    if not said:
+        return f"<div>{line}</div>"
+    shown = said[-RESULT_SHOWN:] if call.result is None else said[:RESULT_SHOWN]
+    is_open = " open" if call.result is None else ""
+    cut = f'<div style="{QUIET}">… {len(said):,} characters in all</div>' if len(said) > RESULT_SHOWN else ""
+    return f'<details{is_open}><summary>{line}</summary><pre style="{CODE}">{_words(shown)}</pre>{cut}</details>'
+
+
+def _approval(approval: Approval) -> str:
+    effects = ", ".join(effect.value for effect in approval.effects) or "act"
+    return (
+        f'<div style="{ASKS}"><b>{_words(approval.tool_name)}</b> wants to {escape(effects)}:'
+        f'<pre style="{CODE}">{_words(preview_text(approval))}</pre>'
+        f'<span style="{QUIET}">It waits for approval: {escape(report.WHERE_TO_APPROVE)}.</span></div>'
+    )
+
+
+def preview_text(approval: Approval) -> str:
+    """Returns what exactly will happen, from the server's own picture of the call."""
+    picture: dict[str, Any] = {key: value for key, value in approval.preview.items() if key not in {"hash", "tool"}}
+    code = picture.get("code")
+    if isinstance(code, str):
+        return code
+    arguments = picture.pop("arguments", None)
+    lines = [f"{key}: {value if isinstance(value, str) else _json(value)}" for key, value in picture.items()]
+    return "\n".join(lines) or _json(arguments if arguments is not None else approval.arguments)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2, default=str)
+
+
+def _words(said: str) -> str:
+    shown = said if len(said) <= TEXT_SHOWN else f"{said[:TEXT_SHOWN]}\n… {len(said):,} characters in all"
+    return escape(report.plain(shown))
+
+
+def _lines(seen: Transcript) -> Iterator[str]:
+    for turn in seen.turns:
+        if turn.text:
+            yield report.plain(turn.text[:TEXT_SHOWN])
+        yield from (report.call_line(call) for call in turn.tool_calls.values())
+    for approval in seen.pending_approvals:
+        yield f"? {report.approval_line(approval)}"
+    for asked in seen.pending_inputs:
+        yield f"? {report.one_line(asked.prompt, 300)} (answer: run.answer({asked.request_id!r}, …))"
+    if seen.error is not None:
+        yield report.plain(seen.error.message)
