@@ -58,6 +58,9 @@ class ToolContext(Protocol):
     def run_id(self) -> str: ...
 
     @property
+    def thread_id(self) -> str: ...
+
+    @property
     def tool_call_id(self) -> str: ...
 
     @property

@@ -27,6 +27,7 @@ def read_docstring(docstring: str | None, names: Collection[str]) -> Documentati
     prose: list[str] = []
     found: dict[str, list[str]] = {}
     current: list[str] | None = None
+    depth = 0  # how far the current parameter's first line is indented: what goes on with it stands deeper
     section = "prose"
     for number, line in enumerate(lines):
         heading = _heading(line, lines[number + 1] if number + 1 < len(lines) else "")
@@ -36,18 +37,23 @@ def read_docstring(docstring: str | None, names: Collection[str]) -> Documentati
             continue
         elif (entry := _entry(line, names, in_section=section == "parameters")) is not None:
             name, text = entry
-            current = found.setdefault(name, [])
+            current, depth = found.setdefault(name, []), _indent(line)
             current.append(text)
         elif _SPHINX_OTHER.match(line):
             current = None
-        elif current is not None and line.startswith(" "):
+        elif current is not None and _indent(line) > depth:
             current.append(line.strip())
-        elif section == "prose":
-            current = None
-            prose.append(line)
+        else:
+            current = None if line.strip() else current
+            if section == "prose":
+                prose.append(line)
     return Documentation(
         "\n".join(prose).strip(), {name: " ".join(filter(None, texts)) for name, texts in found.items() if any(texts)}
     )
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _heading(line: str, next_line: str) -> str | None:

@@ -28,6 +28,7 @@ class Folder:
         return ToolAnswer(content=f"ran {len(code)} characters")
 
     async def call_client(self, name: str, arguments: str, *, context: ToolContext, timeout_s: float) -> ToolAnswer:
+        context.progress("calling")
         self.client_calls.append((name, arguments, timeout_s))
         return ToolAnswer(content="from the client")
 

@@ -72,12 +72,12 @@ async def test_hostile_paths_reach_nothing_outside(path: str, use, root: Path, t
         try:
             answer = await use(name, **arguments)
         except ToolError as error:
-            assert error.message.endswith(".")
-            assert CANARY not in error.message
+            answer = error.message
         else:
             # A plain name with odd characters may be created, beneath the workspace.
             assert name == "create_file"
-            assert CANARY not in answer
+        assert answer.endswith(".")
+        assert CANARY not in answer
     after = snapshot(tmp_path)
     assert all(Path(made).is_relative_to(root) for made in after.keys() - before.keys())
     assert {path: after[path] for path in before} == before
@@ -176,9 +176,10 @@ async def test_a_link_does_not_launder_a_secret(use, root: Path) -> None:
 async def test_the_kernels_own_files_are_refused_even_beneath_the_root(use, call) -> None:
     call.environment.workspace = Path("/")
     for path in ("/proc/self/environ", "proc/self/environ", "proc/self/root/etc/passwd", "sys/kernel", "dev/null"):
-        if Path("/", path).exists():
-            with pytest.raises(ToolError):
-                await use("read_file", path=path)
+        with pytest.raises(ToolError):
+            await use("read_file", path=path)
+    with pytest.raises(OutsideWorkspace):
+        await use("read_file", path="proc/self/environ")
 
 
 async def test_pipes_and_sockets_do_not_block(use, root: Path) -> None:
@@ -199,10 +200,10 @@ def test_swapping_a_checked_path_never_escapes(root: Path, outside: Path) -> Non
         spare, evil = root / "spare", root / "evil"
         while not stop.is_set():
             evil.symlink_to(outside)
-            os.rename(root / "box", spare)
-            os.rename(evil, root / "box")
-            os.unlink(root / "box")
-            os.rename(spare, root / "box")
+            (root / "box").rename(spare)
+            evil.rename(root / "box")
+            (root / "box").unlink()
+            spare.rename(root / "box")
 
     seen: dict[str, int] = {}
     swapper = threading.Thread(target=swap)
@@ -212,7 +213,7 @@ def test_swapping_a_checked_path_never_escapes(root: Path, outside: Path) -> Non
     try:
         deadline = time.monotonic() + 60
         tries = 0
-        while tries < 20_000 and time.monotonic() < deadline:
+        while tries < 5_000 and time.monotonic() < deadline:
             tries += 1
             try:
                 with opened(root, "box/secret.txt") as (fd, _):
@@ -237,7 +238,7 @@ PATHS = st.lists(NAMES, max_size=8).map("/".join) | st.text(max_size=20)
 @given(path=PATHS, absolute=st.booleans())
 @example(path="up/up/above.txt", absolute=False)
 @example(path="a/../../above.txt", absolute=True)
-def test_what_is_opened_lies_beneath(path: str, absolute: bool, root: Path, tmp_path: Path) -> None:
+def test_what_is_opened_lies_beneath(path: str, *, absolute: bool, root: Path, tmp_path: Path) -> None:
     links = {"link": "data/deep", "up": "..", "abs": str(root), "data/up": "../data/up2", "data/up2": "../.."}
     for name, target in links.items():
         if not (root / name).is_symlink():
@@ -246,7 +247,7 @@ def test_what_is_opened_lies_beneath(path: str, absolute: bool, root: Path, tmp_
     asked = f"{root}/{path}" if absolute else path
     try:
         with opened(root, asked) as (fd, found):
-            real = Path(os.readlink(f"/proc/self/fd/{fd}"))
+            real = Path(f"/proc/self/fd/{fd}").readlink()
     except ToolError:
         return
     assert real == root.resolve() or root.resolve() in real.parents
@@ -266,7 +267,7 @@ def test_a_deep_path_holds_few_descriptors(root: Path) -> None:
 
 def test_nothing_stays_open(root: Path, outside: Path) -> None:
     links_outside(root, outside)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for path in ["data/deep/more.csv", "missing", "data/deep/up", "through", "loop_a", "notes.txt/x"]:
         try:
             with opened(root, path):
@@ -277,7 +278,7 @@ def test_nothing_stays_open(root: Path, outside: Path) -> None:
         walk.open_parent()
         walk.unmake()
     assert not (root / "made").exists()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_missing_workspace_is_said(tmp_path: Path) -> None:
@@ -287,10 +288,33 @@ def test_a_missing_workspace_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [".env", "a/.env", ".ENV", "a/.ssh/config", "id_rsa", "ID_RSA", "x/id_ed25519.pub", "server.pem", "prod.env", ".netrc",
-     ".git/config", "credentials.json", "my_credentials", "client_secret_1.json", "secrets.yaml", "api_token.txt",
-     "jpserver-12.json", "jpserver-12-open.html", "kernel-1f.json", ".e\u200bnv", "\uff0eenv", ".env.", " .env ", "/abs/.aws/x"],
-)  # fmt: skip
+    [
+        ".env",
+        "a/.env",
+        ".ENV",
+        "a/.ssh/config",
+        "id_rsa",
+        "ID_RSA",
+        "x/id_ed25519.pub",
+        "server.pem",
+        "prod.env",
+        ".netrc",
+        ".git/config",
+        "credentials.json",
+        "my_credentials",
+        "client_secret_1.json",
+        "secrets.yaml",
+        "api_token.txt",
+        "jpserver-12.json",
+        "jpserver-12-open.html",
+        "kernel-1f.json",
+        ".e\u200bnv",
+        "\uff0eenv",
+        ".env.",
+        " .env ",
+        "/abs/.aws/x",
+    ],
+)
 def test_sensitive_names(path: str) -> None:
     assert is_sensitive(path)
 
@@ -304,9 +328,20 @@ def test_plain_names(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [".git/hooks/pre-commit", ".GIT/config", ".g\u200dit/x", ".bashrc", ".ipython/profile_default/startup/a.py",
-             "lib/evil.pth", "sitecustomize.py", ".jupyter/jupyter_server_config.py", ".mcp.json", "a/.vscode/tasks.json"],
-)  # fmt: skip
+    "path",
+    [
+        ".git/hooks/pre-commit",
+        ".GIT/config",
+        ".g\u200dit/x",
+        ".bashrc",
+        ".ipython/profile_default/startup/a.py",
+        "lib/evil.pth",
+        "sitecustomize.py",
+        ".jupyter/jupyter_server_config.py",
+        ".mcp.json",
+        "a/.vscode/tasks.json",
+    ],
+)
 async def test_configuration_is_never_written(path: str, use, root: Path) -> None:
     with pytest.raises(ToolError, match="tools never write there"):
         await use("create_file", path=path, content="x")
