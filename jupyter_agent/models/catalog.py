@@ -11,40 +11,24 @@ Rules:
 import difflib
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct
 
 from ..exceptions import BadCredentials, InvalidRequest, UnknownModel
 from ..records import TurnRecord
 from .contract import Model, ModelInfo
 from .demo import DemoModel
 from .echo import EchoModel
+from .providers import Provider, ProviderModel
 from .replay import ReplayModel
 from .scripted import ScriptedModel
-
-Kind = Literal["openai-chat", "openai-responses", "anthropic", "google"]
 
 LoadTurns = Callable[[str], Awaitable[Sequence[TurnRecord]]]
 """Returns the turns of a recorded run, by run id or by the hash of its detail blob. Raises NotFound."""
 
 PACE_VARIABLE = "JUPYTER_AGENT_DEMO_PACE"
-
-
-class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the models of one provider are. `api_key_env` None: no key is sent. `models` are those that lists show.
-
-    `models_only` refuses all others.
-    """
-
-    base_url: str
-    kind: Kind = "openai-chat"
-    api_key_env: str | None = None
-    models: tuple[str, ...] = ()
-    models_only: bool = False
-    timeout_s: float = 600.0
 
 
 _OPENAI_MODELS = ("gpt-6.1-sol", "gpt-6.1-terra", "gpt-6-luna")
@@ -213,12 +197,8 @@ class ModelCatalog:
                 f"The model {name} needs a key. {_key_advice(variable)}, or use the model demo, which needs none.",
                 details={"variable": variable},
             )
-        from .providers import ProviderModel
-
         key = self._env[provider.api_key_env].strip() if provider.api_key_env else None
-        return ProviderModel(
-            name, kind=provider.kind, base_url=provider.base_url, api_key=key, timeout_s=provider.timeout_s
-        )
+        return ProviderModel(name, provider, key=key, official=kind not in self._configured)
 
     def _replay(self, run: str) -> Model:
         if not run:
