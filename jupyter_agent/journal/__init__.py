@@ -4,5 +4,6 @@ from .follower import Batch, Follower
 from .journal import Journal
 from .observer import Observer
 from .places import Gap
+from .projection import Projection
 
-__all__ = ["Batch", "Follower", "Gap", "Journal", "Observer"]
+__all__ = ["Batch", "Follower", "Gap", "Journal", "Observer", "Projection"]

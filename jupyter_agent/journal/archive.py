@@ -31,6 +31,8 @@ def blobs_named(event: ev.AnyEvent | ev.Unknown) -> set[str]:
             keys = {event.blob}
         case ev.AgentEvent(event=ev.ToolResultReady() as result):
             keys = {result.blob, *result.mime.values()}
+        case ev.ToolConfirmationRequest(preview={"blob": str(key)}):
+            keys = {key}
         case _:
             keys = set()
     return {key for key in keys if key}

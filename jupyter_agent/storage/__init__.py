@@ -1,1 +1,35 @@
-"""Keeps records, events and blobs. Everybody else sees only the contract."""
+"""Keeps records, events and blobs. Everybody else sees only the contract, and `open_storage` as the front door."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .blobs import FileBlobs
+from .faults import make_folder
+from .journals import FileLines
+from .sql import SqlRows
+
+DATABASE = "jupyter_agent.db"
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The three stores of one data folder."""
+
+    folder: Path
+    rows: SqlRows
+    lines: FileLines
+    blobs: FileBlobs
+
+    async def close(self) -> None:
+        await self.rows.close()
+        self.lines.close()
+
+
+def open_storage(folder: Path) -> Storage:
+    """Returns the stores of a data folder, which is made if need be. `await storage.rows.open()` comes next: it brings
+    the database to the newest schema. Raises StorageError for a folder that cannot be made."""
+    make_folder(folder)
+    return Storage(folder=folder, rows=SqlRows(folder / DATABASE), lines=FileLines(folder), blobs=FileBlobs(folder))
+
+
+__all__ = ["Storage", "open_storage"]

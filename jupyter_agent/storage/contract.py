@@ -6,7 +6,7 @@ on that store
 acknowledges nothing; a store written by a newer version raises SchemaTooNew; blocking work leaves the event loop.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -83,7 +83,8 @@ class BlobStore(Protocol):
 class RowStore(Protocol):
     """Threads, runs and turns as rows. Who asks is an argument of every query: another's row reads as absent.
 
-    Lists are newest first, ties by id, with keyset cursors; a cursor that is none of ours raises InvalidRequest.
+    Lists are newest first (turns in order), ties by id, with keyset cursors; a cursor that is none of ours raises
+    InvalidRequest.
     A run's status moves only forward; a terminal one is never overwritten.
     """
 
@@ -128,6 +129,14 @@ class RowStore(Protocol):
         """Updates a run's row; a status that would move backwards or leave a terminal one is ignored. Returns the
         row as it is."""
 
+    async def project(self, found: Sequence[Run], lines: Sequence[Turn], refs: Iterable[tuple[str, str, str]]) -> None:
+        """Writes what journals say of runs that have a row: only the columns that journals decide, in one
+        transaction. `refs` are (blob key, run id, user id)."""
+
+    async def restore_run(self, run: Run) -> None:
+        """Inserts the row of a run that has none, and its thread's where that is gone: what a rebuild does. Raises
+        Conflict."""
+
     async def delete_run(self, run_id: str, *, by: Principal) -> None:
         """Raises RunActive while it is active."""
 
@@ -154,3 +163,10 @@ class RowStore(Protocol):
 
     async def refer(self, key: str, *, run_id: str | None, user_id: str) -> None:
         """Records that a run (or a user's upload) refers to a blob."""
+
+    async def release(self, run_id: str) -> Sequence[str]:
+        """Forgets what a deleted run referred to; returns the blobs that nobody refers to any more. A run that is
+        there keeps its references."""
+
+    def referred_blobs(self) -> AsyncIterator[tuple[str, str]]:
+        """Yields every (blob key, run id) that the rows know; the run id is "" for uploads."""
