@@ -103,14 +103,17 @@ $(VENV)/pyvenv.cfg:
 
 # A wider extra contains the narrower ones, so that installing it makes their stamps too.
 $(STAMPS)/lab: $(VENV)/pyvenv.cfg pyproject.toml $(LAB_SOURCES)
+	@echo "Installing into $(VENV) and building the lab extension: some minutes the first time …"
 	$(BIN)/python -m pip install --quiet --editable '.[lab]'
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/test: $(VENV)/pyvenv.cfg pyproject.toml $(LAB_SOURCES)
+	@echo "Installing into $(VENV) and building the lab extension: some minutes the first time …"
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@mkdir -p $(STAMPS) && touch $(STAMPS)/lab $@
 
 $(STAMPS)/dev: $(VENV)/pyvenv.cfg pyproject.toml $(LAB_SOURCES)
+	@echo "Installing into $(VENV) and building the lab extension: some minutes the first time …"
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@mkdir -p $(STAMPS) && touch $(STAMPS)/lab $(STAMPS)/test $@
 
