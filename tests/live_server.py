@@ -22,12 +22,20 @@ OTHERS = ("jupyterlab", "jupyter_lsp", "jupyter_server_terminals", "notebook_shi
 class LiveServer:
     """Start it, talk to it over REST and sockets, kill it, start it again: the same port, home and token."""
 
-    def __init__(self, home: Path, *, options: tuple[str, ...] = (), environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        options: tuple[str, ...] = (),
+        extensions: tuple[str, ...] = (),
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.home = home
         self.root = home / "root"
         self.log = home / "server.log"
         self.port = _free_port()
         self._options = options
+        self._extensions = dict.fromkeys(("jupyter_agent", *extensions), True) | dict.fromkeys(OTHERS, False)
         self._environment = environment or {}
         self._process: asyncio.subprocess.Process | None = None
         self._http = AsyncHTTPClient(force_instance=True, max_clients=100)
@@ -75,7 +83,7 @@ class LiveServer:
             f"--ServerApp.port={self.port}",
             "--ServerApp.port_retries=0",
             f"--ServerApp.root_dir={self.root}",
-            f"--ServerApp.jpserver_extensions={ {'jupyter_agent': True} | dict.fromkeys(OTHERS, False)!r}",
+            f"--ServerApp.jpserver_extensions={self._extensions!r}",
             *self._options,
         ]
         with self.log.open("ab") as log:

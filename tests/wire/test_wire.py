@@ -18,6 +18,8 @@ CLIENT = Path(__file__).parent / "client"
 TRIALS = CLIENT / "dist" / "trials" / "all.test.js"
 NODE = shutil.which("node")
 TRIALS_TIMEOUT_S = 240
+MANY_FROM_HERE = ("--AgentGateway.max_pending_sockets=500", "--AgentGateway.max_pending_sockets_per_address=500")
+"""All clients of the trials come from one address, and many at once."""
 
 
 def refuse(reason: str) -> None:
@@ -32,7 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def server(home: Path) -> AsyncIterator[LiveServer]:
-    async with LiveServer(home) as server:
+    async with LiveServer(home, options=MANY_FROM_HERE) as server:
         yield server
 
 
