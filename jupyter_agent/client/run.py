@@ -206,8 +206,9 @@ class Run:
             loop.call_soon_threadsafe(news.set)
 
         async def pause() -> None:
+            left_s = patience.left_s()
             try:
-                await asyncio.wait_for(news.wait(), patience.left_s())
+                await asyncio.wait_for(news.wait(), left_s)
             except TimeoutError:
                 return
             finally:

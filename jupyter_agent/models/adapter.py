@@ -42,6 +42,9 @@ NO_KEY = "no-key"
 
 CONNECT_S = 10.0
 
+MADE_UP_ID = "pyd_ai_"
+"""How ids begin that the library gives to calls of providers that give none."""
+
 USER_SETTINGS = frozenset(
     {"temperature", "top_p", "seed", "stop_sequences", "thinking", "parallel_tool_calls", "presence_penalty",
      "frequency_penalty"}
@@ -193,7 +196,8 @@ class Pieces:
                 place = self._calls[index] = len(self._calls)
                 self._open.add(place)
                 self._sent[index] = arguments
-                yield CallStarted(place, part.tool_name, arguments, part.tool_call_id)
+                own_id = None if part.tool_call_id.startswith(MADE_UP_ID) else part.tool_call_id
+                yield CallStarted(place, part.tool_name, arguments, own_id)
 
     def _grow(self, index: int, arguments: str) -> Iterator[Piece]:
         place = self._calls.get(index)
@@ -271,8 +275,14 @@ def _connect(
             from pydantic_ai.models.anthropic import AnthropicModel
             from pydantic_ai.providers.anthropic import AnthropicProvider
 
+            # The library sends the key as a bearer token; servers of others may know the older header only.
+            older = {} if official or key is None else {"x-api-key": key}
             anthropic = AsyncAnthropic(
-                api_key=key or NO_KEY, base_url=provider.base_url, http_client=http, max_retries=0
+                api_key=key or NO_KEY,
+                base_url=provider.base_url,
+                http_client=http,
+                max_retries=0,
+                default_headers=older,
             )
             return AnthropicModel(model_name, provider=AnthropicProvider(anthropic_client=anthropic))
         case "google":

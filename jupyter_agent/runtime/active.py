@@ -11,6 +11,7 @@ from .. import events as ev
 from ..exceptions import AlreadyResolved, InputNotFound, JournalDamaged, RunFinished
 from ..journal import Journal
 from ..models.contract import Model, Models
+from ..models.prices import Prices
 from ..records import (
     Approval,
     Decision,
@@ -41,6 +42,7 @@ class Means:
     blobs: BlobStore
     journal: Journal
     models: Models
+    prices: Prices
     environment: Environment
     settings: RunnerSettings
     on_status: Callable[[str, RunStatus], None]
@@ -83,10 +85,8 @@ class ActiveRun:
         await self.append(ev.AgentEvent(event=kind))
 
     async def keep(self, data: bytes) -> str:
-        """Keeps bytes as a blob of this run and returns the key."""
-        key = await self.means.blobs.put(data)
-        await self.means.rows.refer(key, run_id=self.run_id, user_id=self.started.user_id)
-        return key
+        """Keeps bytes as a blob and returns the key. The event that names it makes it the run's own."""
+        return await self.means.blobs.put(data)
 
     @property
     def started(self) -> ev.RunStarted:

@@ -15,7 +15,6 @@ import msgspec
 from .. import events as ev
 from ..exceptions import BudgetExceeded, LoopDetected, ModelError, StreamCut
 from ..models.contract import ModelRequest
-from ..models.prices import cost
 from ..records import Message, Outcome, Text, TurnRecord, utc_now
 from . import compaction
 from .active import ActiveRun
@@ -182,7 +181,11 @@ async def _commit_answer(
             run, Outcome.INTERRUPTED, "The answer that asked for this call was cut off: it was not executed."
         )
     name = (answer.finished.model if answer.finished else None) or run.model.name
-    usage = msgspec.structs.replace(answer.usage, cost=cost(run.model.name, answer.usage))
+    usage = answer.usage
+    if usage.cost is None:
+        # In a thread: the price list is read when it is first needed, which takes a while.
+        cost = await asyncio.to_thread(run.means.prices.cost, run.model.name, usage)
+        usage = msgspec.structs.replace(usage, cost=cost)
     await answer.show_usage(usage, is_final=True)
     return await _commit(
         run,

@@ -22,6 +22,7 @@ from ..exceptions import (
 )
 from ..journal import Journal, Projection
 from ..models.contract import Models
+from ..models.prices import Prices
 from ..records import (
     ACTIVE,
     SYSTEM,
@@ -70,6 +71,7 @@ class Runner:
         models: Models,
         toolbox: Toolbox,
         environment: Environment,
+        prices: Prices | None = None,
         settings: RunnerSettings | None = None,
     ) -> None:
         self._rows = storage.rows
@@ -81,6 +83,7 @@ class Runner:
             blobs=storage.blobs,
             journal=journal,
             models=models,
+            prices=prices or Prices(),
             environment=environment,
             settings=settings or RunnerSettings(),
             on_status=self._told_status,

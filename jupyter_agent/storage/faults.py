@@ -43,10 +43,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder that only its owner can enter, and its parents. Raises StorageError."""
+    """Makes a folder that only its owner can enter, and its parents; one that is there is closed to others if it is
+    this user's. Raises StorageError."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_mode & 0o077:
+        found = folder.stat()
+        if found.st_mode & 0o077 and found.st_uid == os.geteuid():
             folder.chmod(0o700)
     except OSError as fault:
         raise storage_fault(fault, folder, "making the folder") from fault

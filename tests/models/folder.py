@@ -12,9 +12,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from jupyter_agent.models import Finished, Model, ModelRequest, Piece, TextPiece, ThinkingPiece
-from jupyter_agent.models.contract import CallPiece, CallStarted
-from jupyter_agent.records import Effect, Image, Message, Part, Text, Thinking, ToolCall, ToolResult, ToolSpec
+from jupyter_agent.models import Finished, Model, ModelRequest
+from jupyter_agent.records import Effect, Image, Message, Text, Thinking, ToolCall, ToolResult, ToolSpec
+
+from .collected import answer_of, collect, finished
 
 PYTHON_S = 60
 
@@ -137,11 +138,10 @@ class Exchange:
             request = ModelRequest(
                 messages=tuple(self.messages), tools=self.tools, turn=turn, settings=self.settings, run_id="run_1"
             )
-            pieces = [piece async for piece in self.model.stream(request)]
-            message = message_of(pieces, turn)
+            pieces = await collect(self.model, request)
+            message = answer_of(pieces, provider="demo", turn=turn)
             self.messages.append(message)
-            assert isinstance(pieces[-1], Finished)
-            self.finished.append(pieces[-1])
+            self.finished.append(finished(pieces))
             if not message.tool_calls:
                 return message.text
             results = tuple(self.folder.call(call) for call in message.tool_calls)
@@ -170,19 +170,3 @@ _SHOWN: dict[type, Any] = {
     ),
     ToolResult: lambda part, _: f"\n--- result of {part.name}{' (error)' if part.is_error else ''}\n{part.content}",
 }
-
-
-def message_of(pieces: list[Piece], turn: int = 0) -> Message:
-    """Returns the message that the pieces make."""
-    parts: list[Part] = []
-    thinking = "".join(piece.content for piece in pieces if isinstance(piece, ThinkingPiece))
-    text = "".join(piece.content for piece in pieces if isinstance(piece, TextPiece))
-    if thinking:
-        parts.append(Thinking(text=thinking))
-    if text:
-        parts.append(Text(text=text))
-    for start in (piece for piece in pieces if isinstance(piece, CallStarted)):
-        rest = (piece.arguments for piece in pieces if isinstance(piece, CallPiece) and piece.index == start.index)
-        call_id = f"call_{turn}_{start.index}"
-        parts.append(ToolCall(tool_call_id=call_id, name=start.name, arguments=start.arguments + "".join(rest)))
-    return Message(role="assistant", parts=tuple(parts))

@@ -82,8 +82,8 @@ class World:
     async def close(self) -> None:
         await self.runner.close()
         await self.journal.aclose()
-        await self.projection.close()
-        await self.storage.rows.close()
+        await self.projection.aclose()
+        await self.storage.close()
 
     async def start(self, script: Any = None, *, by: Principal = ALICE, **fields: Any) -> Run:
         model = "scripted" if script is not None else "echo"

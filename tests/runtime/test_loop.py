@@ -11,7 +11,7 @@ from jupyter_agent.runtime.history import load_turns
 from jupyter_agent.tools import Toolbox, first_toolbox, tool
 from jupyter_agent.tools.contract import ToolContext
 
-from .conftest import ALICE, OpenWorld, World, kinds, result_of
+from tests.runtime.conftest import ALICE, OpenWorld, World, kinds, result_of
 
 
 def call(name: str, **arguments: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from jupyter_agent import events as ev
 from jupyter_agent.records import Decision, Multitask, RunStatus
 from jupyter_agent.runtime.history import load_turns
 
-from .conftest import ALICE, OpenWorld, World, kinds, result_of
+from tests.runtime.conftest import ALICE, OpenWorld, World, kinds, result_of
 
 WRITES = [{"calls": [{"name": "create_file", "arguments": {"path": "a.txt", "content": "x"}}]}, "ok"]
 RUNS_CODE = [{"calls": [{"name": "run_cell", "arguments": {"code": "print(1)"}}]}, {"text": "{result}"}]
@@ -84,7 +84,7 @@ async def test_what_may_have_run_is_not_run_again_without_a_word(open_world: Ope
     assert "may have run" in asked.preview["warning"]
     events = await world.events(run)
     assert world.environment.executed == ["print(1)"]
-    assert events[-1].summary == "1"
+    assert events[-1].summary == "1\n"
 
 
 async def test_what_may_have_run_can_be_taken_as_failed(open_world: OpenWorld) -> None:
