@@ -12,7 +12,7 @@ import pytest
 from jupyter_agent import events as ev
 from jupyter_agent.journal import Journal, Projection
 from jupyter_agent.models import ModelCatalog
-from jupyter_agent.records import Decision, Principal, Run, RunRequest, RunStatus
+from jupyter_agent.records import Approval, Decision, Principal, Run, RunRequest, RunStatus
 from jupyter_agent.runtime import Runner, RunnerSettings
 from jupyter_agent.storage import open_storage
 from jupyter_agent.testing import check_events
@@ -47,7 +47,7 @@ class Folder(Environment):
         return ToolAnswer(content=out.getvalue())
 
     async def call_client(self, name: str, arguments: str, *, context: ToolContext, timeout_s: float) -> ToolAnswer:
-        return ToolAnswer(content=f"{name} got {arguments}")
+        return ToolAnswer(content=f"{name} got {arguments} for {context.run_id} within {timeout_s:g} s")
 
 
 class World:
@@ -116,22 +116,23 @@ class World:
         """Waits until the run is over and its rows say so."""
         await self.events(run)
         async with asyncio.timeout(TIMEOUT_S):
-            while run.run_id in self.runner.active_run_ids:
+            while run.run_id in self.runner.active_run_ids:  # noqa: ASYNC110 - what a client would see by asking
                 await asyncio.sleep(0.005)
         return await self.storage.rows.get_run(run.run_id, by=ALICE)
 
-    async def decide(self, run: Run, decision: Decision = Decision.APPROVE, **more: Any) -> ev.ToolConfirmationRequest:
+    async def decide(self, run: Run, decision: Decision = Decision.APPROVE, **more: Any) -> Approval:
         """Waits for the run's first pending approval and decides it."""
-        async with asyncio.timeout(TIMEOUT_S):
-            while True:
-                transcript = self.journal.transcript(run.run_id)
-                pending = transcript.pending_approvals if transcript else ()
-                if pending:
-                    await self.runner.resolve(
-                        run.run_id, approval_id=pending[0].approval_id, decision=decision, by=ALICE, **more
-                    )
-                    return pending[0]
-                await asyncio.sleep(0.005)
+        asked = (await self.pending(run))[0]
+        await self.runner.resolve(run.run_id, approval_id=asked.approval_id, decision=decision, by=ALICE, **more)
+        return asked
+
+    async def pending(self, run: Run) -> tuple[Approval, ...]:
+        """Waits until the run waits for a decision and returns what it asks."""
+        async for batch in self.journal.follow(run.run_id):
+            transcript = self.journal.transcript(run.run_id)
+            if (batch.lines or batch.caught_up) and transcript and transcript.pending_approvals:
+                return transcript.pending_approvals
+        raise AssertionError("The run ended without asking.")
 
 
 OpenWorld = Callable[..., Awaitable[World]]

@@ -8,7 +8,6 @@ import pytest
 from jupyter_agent import events as ev
 from jupyter_agent.records import Decision, Multitask, RunStatus
 from jupyter_agent.runtime.history import load_turns
-
 from tests.runtime.conftest import ALICE, OpenWorld, World, kinds, result_of
 
 WRITES = [{"calls": [{"name": "create_file", "arguments": {"path": "a.txt", "content": "x"}}]}, "ok"]
@@ -76,9 +75,7 @@ async def _started_and_lost(open_world: OpenWorld) -> tuple[World, Any]:
 async def test_what_may_have_run_is_not_run_again_without_a_word(open_world: OpenWorld) -> None:
     world, run = await _started_and_lost(open_world)
     await world.until(run, lambda one: isinstance(one, ev.ToolTraceFinish) and one.outcome == "unknown")
-    async with asyncio.timeout(10):
-        while not world.journal.transcript(run.run_id).pending_approvals:
-            await asyncio.sleep(0.005)
+    await world.pending(run)
     assert world.environment.executed == []
     asked = await world.decide(run)
     assert "may have run" in asked.preview["warning"]
@@ -97,9 +94,7 @@ async def test_what_may_have_run_can_be_taken_as_failed(open_world: OpenWorld) -
 
 async def test_a_second_restart_asks_the_same_question_again_not_another(open_world: OpenWorld) -> None:
     world, run = await _started_and_lost(open_world)
-    async with asyncio.timeout(10):
-        while not (pending := world.journal.transcript(run.run_id).pending_approvals):
-            await asyncio.sleep(0.005)
+    pending = await world.pending(run)
     await world.close()
     world = await open_world()
     again = await world.decide(run)
