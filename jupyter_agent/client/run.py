@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from .. import records
 from ..exceptions import (
@@ -179,14 +179,19 @@ class Run:
         while not self._feed.is_done:
             self._feed.wait_until(lambda _: False, patience.left_s())
 
-    def _interrupted_by_person(self) -> None:
+    def _interrupted_by_person(self) -> NoReturn:
         """Interrupts the run and raises. A second Ctrl-C does not wait for the gateway."""
-        try:
-            self.interrupt()
-        except AgentError as fault:
-            raise WaitInterrupted(f"the run {self.id} could not be told: {fault.message}") from None
+        said = self._client.wait(self._stopped_by_person())
         self._feed.wait_until(lambda seen: seen.is_complete, 2.0)
-        raise WaitInterrupted(f"the run {self.id} was interrupted too.") from None
+        raise WaitInterrupted(said) from None
+
+    async def _stopped_by_person(self) -> str:
+        """Interrupts the run and returns what to say of it."""
+        try:
+            await self._interrupt()
+        except AgentError as fault:
+            return f"the run {self.id} could not be told: {fault.message}"
+        return f"the run {self.id} was interrupted too."
 
     def __await__(self) -> Generator[Any, None, str]:
         return self.aresult().__await__()
@@ -230,16 +235,11 @@ class Run:
                 except (asyncio.CancelledError, KeyboardInterrupt):
                     if not waiting.is_interrupted:
                         raise
-                    await asyncio.shield(self._ainterrupted_by_person())
+                    # Raised here and not in a task of its own: that would end the event loop.
+                    said = await asyncio.shield(asyncio.ensure_future(self._client.join(self._stopped_by_person())))
+                    raise WaitInterrupted(said) from None
         finally:
             stop_watching()
-
-    async def _ainterrupted_by_person(self) -> None:
-        try:
-            await self.ainterrupt()
-        except AgentError as fault:
-            raise WaitInterrupted(f"the run {self.id} could not be told: {fault.message}") from None
-        raise WaitInterrupted(f"the run {self.id} was interrupted too.") from None
 
     def _answer(self) -> str:
         if self._feed.fault is not None:
