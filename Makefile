@@ -13,8 +13,9 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 NODE_STAMP := labextension/node_modules/.yarn-state.yml
 CLIENT := tests/wire/client
-CLIENT_STAMP := $(CLIENT)/node_modules/.package-lock.json
 CLIENT_BUILT := $(CLIENT)/dist/trials/all.test.js
+# What others wrote in JavaScript for the tests to talk to, and the client's own packages.
+TEST_PACKAGES := $(patsubst %/package-lock.json,%/node_modules/.package-lock.json,$(wildcard tests/*/*/package-lock.json))
 LAB_SOURCES := $(wildcard labextension/*.json labextension/yarn.lock labextension/style/*) \
   $(shell find labextension/src -name '*.ts' -not -path '*/__tests__/*' 2>/dev/null)
 
@@ -50,7 +51,7 @@ demo: $(STAMPS)/lab ## run the tour's main job here in the terminal, with no key
 
 test: test-python test-lab ## run all tests: Python, the protocol's client in TypeScript, the lab extension
 
-test-python: $(STAMPS)/test $(CLIENT_BUILT)
+test-python: $(STAMPS)/test $(TEST_PACKAGES) $(CLIENT_BUILT)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-lab: $(STAMPS)/test $(NODE_STAMP)
@@ -90,7 +91,7 @@ build: $(STAMPS)/dev ## make the sdist, and the wheel from it, into dist/
 clean: ## remove everything that was built or installed
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -rf jupyter_agent/labextension labextension/lib labextension/node_modules labextension/.yarn
-	rm -rf labextension/tsconfig.tsbuildinfo $(CLIENT)/node_modules $(CLIENT)/dist
+	rm -rf labextension/tsconfig.tsbuildinfo tests/*/*/node_modules $(CLIENT)/dist
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # --- installations ----------------------------------------------------------------------------------------------
@@ -121,10 +122,10 @@ $(NODE_STAMP): labextension/package.json labextension/yarn.lock | $(STAMPS)/lab
 	cd labextension && jlpm install
 	@touch $@
 
-$(CLIENT_STAMP): $(CLIENT)/package.json $(CLIENT)/package-lock.json
-	cd $(CLIENT) && npm ci --no-audit --no-fund --loglevel=error
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-$(CLIENT_BUILT): $(CLIENT_STAMP) $(wildcard $(CLIENT)/tsconfig.json $(CLIENT)/src/*.ts $(CLIENT)/trials/*.ts)
+$(CLIENT_BUILT): $(CLIENT)/node_modules/.package-lock.json $(wildcard $(CLIENT)/tsconfig.json $(CLIENT)/src/*.ts $(CLIENT)/trials/*.ts)
 	cd $(CLIENT) && npm run --silent build
 	@touch $@

@@ -117,11 +117,13 @@ def test_the_sdist_has_what_a_wheel_is_made_of_and_no_node_modules(sdist):
     assert not [name for name in names if "node_modules" in name or name.startswith((".venv", ".git/"))]
 
 
-def test_lock_files_name_no_registry():
-    for lock in ("labextension/yarn.lock", "tests/wire/client/package-lock.json"):
-        hosts = set(re.findall(r"https?://([^/\"\s]+)", (ROOT / lock).read_text(encoding="utf-8")))
-        sources = {host for host in hosts if "registry" in host or "npm" in host or "yarn" in host}
-        assert sources <= {"registry.npmjs.org", "registry.yarnpkg.com"}, lock
+def test_lock_files_name_no_other_registry_than_the_public_ones():
+    locks = [ROOT / "labextension" / "yarn.lock", *ROOT.glob("tests/*/*/package-lock.json")]
+    assert len(locks) > 1
+    for lock in locks:
+        text = lock.read_text(encoding="utf-8")
+        hosts = set(re.findall(r"(?:\"resolved\": \"|archiveUrl=)(?:https?(?:://|%3A%2F%2F))([^/%\"]+)", text))
+        assert hosts <= {"registry.npmjs.org", "registry.yarnpkg.com"}, lock
 
 
 # --- dependencies ---------------------------------------------------------------------------------------------
