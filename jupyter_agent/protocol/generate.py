@@ -1,6 +1,6 @@
-"""Writes the protocol for other languages from the structs: JSON Schema, and TypeScript types for the lab extension.
+"""Writes the protocol for others from the structs: JSON Schema, TypeScript types for the lab extension, and the reference.
 
-    python -m jupyter_agent.protocol.generate            writes both files of this checkout
+    python -m jupyter_agent.protocol.generate            writes the files of this checkout
     python -m jupyter_agent.protocol.generate --check    exits with 1 when one of them is not what it would write
 
 What the schema says of a frame is what goes over the wire: fields that an encoder always writes are required.
@@ -23,6 +23,8 @@ from . import commands, control
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 SCHEMA_FILE: Final = CHECKOUT / "docs" / "protocol.schema.json"
 TYPES_FILE: Final = CHECKOUT / "labextension" / "src" / "protocol.ts"
+
+REFERENCE_FILE: Final = CHECKOUT / "docs" / "protocol-reference.md"
 
 UNIONS: Final[dict[str, UnionType]] = {
     "AnyKind": events.AnyKind,
@@ -279,6 +281,45 @@ def _shape(schema: Schema, known: dict[str, Schema]) -> str:
     return SHAPES.get(schema.get("type", ""), "any")
 
 
+# --- the reference --------------------------------------------------------------------------------------------
+
+REFERENCE_HEAD: Final = """\
+# Protocol reference
+
+Generated from the Python structs by `make generate`: do not edit. [protocol.md](protocol.md) explains how the frames play together.
+Fields with `?` may be absent. Every event also has `id`, `runId`, `at` and `crc`.
+"""
+SECTIONS: Final = (
+    ("Events", "AnyEvent", "type"),
+    ("Kinds of `agent_event`", "AnyKind", "kind"),
+    ("Control frames, gateway to client", "AnyControl", "type"),
+    ("Commands, client to gateway", "AnyCommand", "type"),
+)
+
+
+def reference_text() -> str:
+    """Returns the Markdown page that lists every frame with its fields."""
+    known = definitions()
+    parts = [REFERENCE_HEAD]
+    for title, union, tag in SECTIONS:
+        rows = [_row(known[cls.__name__], tag) for cls in get_args(UNIONS[union])]
+        parts.append(f"\n## {title}\n\n| `{tag}` | fields | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n")
+    return "".join(parts)
+
+
+def _row(schema: Schema, tag: str) -> str:
+    [value] = schema["properties"][tag]["enum"]
+    hidden = {tag, "crc", "at"} | ({"id", "runId"} if "crc" in schema["properties"] else set())
+    required = set(schema.get("required", ()))
+    fields = [
+        f"`{name}{'' if name in required else '?'}`: {_type(field)}".replace("|", "\\|")
+        for name, field in schema["properties"].items()
+        if name not in hidden
+    ]
+    meaning = " ".join(schema.get("description", "").split()).replace("|", "\\|")
+    return f"| `{value}` | {', '.join(fields) or '–'} | {meaning or '–'} |"
+
+
 # --- the command ----------------------------------------------------------------------------------------------
 
 
@@ -292,9 +333,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not TYPES_FILE.parent.is_dir():
         print(f"There is no {TYPES_FILE.parent}: run this in a checkout of the source.", file=sys.stderr)
         return 2
-    stale = [
-        (file, text) for file, text in ((SCHEMA_FILE, schema_text()), (TYPES_FILE, types_text())) if _read(file) != text
-    ]
+    written = ((SCHEMA_FILE, schema_text()), (TYPES_FILE, types_text()), (REFERENCE_FILE, reference_text()))
+    stale = [(file, text) for file, text in written if _read(file) != text]
     for file, text in stale:
         name = file.relative_to(CHECKOUT)
         if options.check:

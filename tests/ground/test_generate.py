@@ -13,6 +13,7 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(generate, "CHECKOUT", tmp_path)
     monkeypatch.setattr(generate, "TYPES_FILE", types)
     monkeypatch.setattr(generate, "SCHEMA_FILE", tmp_path / "docs" / "protocol.schema.json")
+    monkeypatch.setattr(generate, "REFERENCE_FILE", tmp_path / "docs" / "protocol-reference.md")
     return tmp_path
 
 
