@@ -1,4 +1,4 @@
-"""Writes the protocol for others from the structs: JSON Schema, TypeScript types for the lab extension, and the reference.
+"""Writes the protocol for others from the structs: JSON Schema, TypeScript types, and the reference page.
 
     python -m jupyter_agent.protocol.generate            writes the files of this checkout
     python -m jupyter_agent.protocol.generate --check    exits with 1 when one of them is not what it would write
@@ -286,8 +286,8 @@ def _shape(schema: Schema, known: dict[str, Schema]) -> str:
 REFERENCE_HEAD: Final = """\
 # Protocol reference
 
-Generated from the Python structs by `make generate`: do not edit. [protocol.md](protocol.md) explains how the frames play together.
-Fields with `?` may be absent. Every event also has `id`, `runId`, `at` and `crc`.
+Generated from the Python structs by `make generate`: do not edit. [protocol.md](protocol.md) explains how the
+frames play together. Fields with `?` may be absent. Every event also has `id`, `runId`, `at` and `crc`.
 """
 SECTIONS: Final = (
     ("Events", "AnyEvent", "type"),
@@ -317,7 +317,7 @@ def _row(schema: Schema, tag: str) -> str:
         if name not in hidden
     ]
     meaning = " ".join(schema.get("description", "").split()).replace("|", "\\|")
-    return f"| `{value}` | {', '.join(fields) or '–'} | {meaning or '–'} |"
+    return f"| `{value}` | {', '.join(fields) or '-'} | {meaning or '-'} |"
 
 
 # --- the command ----------------------------------------------------------------------------------------------
