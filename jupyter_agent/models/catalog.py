@@ -171,11 +171,11 @@ class ModelCatalog:
         names = [*OFFLINE, *(f"{kind}:{model}" for kind, entry in self._providers.items() for model in entry.models)]
         kind, _, rest = name[:200].lower().partition(":")
         ends = {full.rpartition(":")[2]: full for full in names}
-        found = difflib.get_close_matches(name[:200].lower(), names, n=3, cutoff=0.6)
+        found: list[str] = []
+        if rest and kind not in self._providers:
+            found += [f"{near}:{rest}" for near in difflib.get_close_matches(kind, self._providers, n=1, cutoff=0.7)]
+        found += difflib.get_close_matches(name[:200].lower(), names, n=3, cutoff=0.6)
         found += [ends[end] for end in difflib.get_close_matches(rest or kind, ends, n=2, cutoff=0.75)]
-        found += [
-            f"{near}:{rest}" for near in difflib.get_close_matches(kind, self._providers, n=1, cutoff=0.7) if rest
-        ]
         return list(dict.fromkeys(found))[:3]
 
     def _advice(self, name: str) -> str:

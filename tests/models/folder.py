@@ -14,8 +14,7 @@ from typing import Any
 
 from jupyter_agent.models import Finished, Model, ModelRequest
 from jupyter_agent.records import Effect, Image, Message, Text, Thinking, ToolCall, ToolResult, ToolSpec
-
-from .collected import answer_of, collect, finished
+from tests.models.collected import answer_of, collect, finished
 
 PYTHON_S = 60
 
