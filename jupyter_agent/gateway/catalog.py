@@ -1,0 +1,87 @@
+"""REST of what there is: models, tools, policies, and whether the gateway is well."""
+
+from importlib.metadata import version
+from typing import Literal
+
+from msgspec import Struct
+from tornado import web
+
+from ..models import ModelInfo
+from ..records import Page, ToolSpec
+from ..runtime.policy import POLICIES
+from .rest import AgentHandler, authorized, operation
+
+
+class ModelList(Struct, frozen=True, kw_only=True):
+    """The models of this server, and the one that is used where none is named."""
+
+    items: tuple[ModelInfo, ...]
+    default: str
+
+
+class PolicyInfo(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A policy that a run can name."""
+
+    name: str
+    is_default: bool
+
+
+class Health(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether runs can be started. `message` says what is wrong and what to do; `toolsOffReason` why agents have no
+    tools."""
+
+    status: Literal["ok", "unavailable"]
+    version: str
+    code: str | None = None
+    message: str | None = None
+    active_runs: int = 0
+    tools_off_reason: str | None = None
+
+
+class Models(AgentHandler):
+    @web.authenticated
+    @authorized(action="read", resource="jupyter_agent:models")
+    @operation("The models, offline ones first; never a key", answer=ModelList)
+    async def get(self) -> None:
+        models = (await self.rooms()).models
+        self.reply(ModelList(items=tuple(models.list()), default=models.default))
+
+
+class Tools(AgentHandler):
+    @web.authenticated
+    @authorized(action="read", resource="jupyter_agent:tools")
+    @operation("The tools that agents have here", answer=Page[ToolSpec])
+    async def get(self) -> None:
+        toolbox = (await self.rooms()).toolbox
+        enabled = self.gateway.tools_off_reason is None
+        self.reply(Page(items=toolbox.specs() if enabled else ()))
+
+
+class Policies(AgentHandler):
+    @web.authenticated
+    @authorized(action="read", resource="jupyter_agent:policies")
+    @operation("The policies that a run can name", answer=Page[PolicyInfo])
+    async def get(self) -> None:
+        names = (PolicyInfo(name=name, is_default=name == self.gateway.policy) for name in POLICIES)
+        self.reply(Page(items=tuple(names)))
+
+
+class HealthCheck(AgentHandler):
+    _track_activity = False
+
+    @web.authenticated
+    @authorized(action="read", resource="jupyter_agent:health")
+    @operation("Whether the gateway is well; 503 where it is not, with what to do", answer=Health, faults=(503,))
+    async def get(self) -> None:
+        fault = await self.gateway.find_fault()
+        self.reply(
+            Health(
+                status="ok" if fault is None else "unavailable",
+                version=version("jupyter_agent"),
+                code=fault.code if fault else None,
+                message=fault.message if fault else None,
+                active_runs=len(self.gateway.rooms.runner.active_run_ids) if fault is None else 0,
+                tools_off_reason=self.gateway.tools_off_reason,
+            ),
+            200 if fault is None else 503,
+        )

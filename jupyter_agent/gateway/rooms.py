@@ -1,0 +1,155 @@
+"""Opens and closes what carries out runs: the store, the journal, the runner, and what stands between them and us."""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ..exceptions import StorageUnavailable
+from ..journal import Journal, Projection
+from ..models import ModelCatalog
+from ..runtime import Runner, RunnerSettings
+from ..storage import Storage, open_storage
+from ..storage.faults import make_folder, storage_fault
+from ..tools import Toolbox, first_toolbox
+from .actions import Actions
+from .changes import Changes
+from .client_tools import ClientTools
+from .environment import JupyterEnvironment
+
+log = logging.getLogger(__name__)
+
+LOCK_FILE: Final = "server.lock"
+DRAIN_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the operator decided, ready to open. `replay` is given by `open_rooms`."""
+
+    folder: Path
+    default_model: str
+    base_urls: dict[str, dict[str, Any]]
+    settings: RunnerSettings
+    reverify_every_s: float
+    stalled_after_s: float
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """Everything that is open. Nothing of it is used before `open_rooms` returned, nor after `close`."""
+
+    storage: Storage
+    journal: Journal
+    projection: Projection
+    models: ModelCatalog
+    toolbox: Toolbox
+    runner: Runner
+    actions: Actions
+    changes: Changes
+    client_tools: ClientTools
+    environment: JupyterEnvironment
+    lock: "FolderLock"
+
+    async def close(self) -> None:
+        """Lets runs go within five seconds, so that a server that starts again takes them up."""
+        await self.runner.close()
+        await self.actions.drain(timeout_s=1.0)
+        await self.environment.close()
+        await self.projection.aclose()
+        await self.journal.aclose()
+        await self.storage.close()
+        self.lock.release()
+
+
+class FolderLock:
+    """Sees to it that a data folder is used by one server. Held until released, or until the process ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOCK_FILE
+        self._handle: int | None = None
+
+    def take(self) -> None:
+        """Raises StorageUnavailable naming the process that has it, StorageError for a folder that cannot be used."""
+        make_folder(self._path.parent)
+        try:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as fault:
+            raise storage_fault(fault, self._path, "locking the data folder") from fault
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as fault:
+            owner = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(handle)
+            raise StorageUnavailable(
+                f"Another Jupyter server (process {owner}) uses the data folder {self._path.parent}. Use that server, "
+                "stop it, or start this one with another folder: --AgentGateway.data_folder=…"
+            ) from fault
+        self._handle = handle
+        # Only for people to read: on a full disk the lock holds without a name in it.
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
+
+    def release(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+async def open_rooms(
+    plan: Plan, *, changes: Changes, client_tools: ClientTools, environment: JupyterEnvironment
+) -> Rooms:
+    """Opens everything and takes up the runs that a stopped server left. Raises StorageError; then nothing is open."""
+    storage = await asyncio.to_thread(open_storage, plan.folder)
+    lock = FolderLock(plan.folder)
+    async with contextlib.AsyncExitStack() as undo:
+        await asyncio.to_thread(lock.take)
+        undo.callback(lock.release)
+        await storage.rows.open()
+        undo.push_async_callback(storage.close)
+        projection = Projection(storage.rows)
+        journal = Journal(storage.lines, storage.blobs, observer=projection)
+        undo.push_async_callback(journal.aclose)
+        models = ModelCatalog(plan.default_model, base_urls=plan.base_urls)
+        toolbox = first_toolbox()
+        runner = Runner(
+            storage=storage,
+            journal=journal,
+            projection=projection,
+            models=models,
+            toolbox=toolbox,
+            environment=environment,
+            settings=plan.settings,
+        )
+        runner.subscribe(changes.run_changed)
+        actions = Actions(
+            storage=storage,
+            journal=journal,
+            runner=runner,
+            changes=changes,
+            client_tools=client_tools,
+            reverify_every_s=plan.reverify_every_s,
+            stalled_after_s=plan.stalled_after_s,
+        )
+        taken_up = await runner.recover()
+        if taken_up:
+            log.info("Took up %d runs that a stopped server left.", taken_up)
+        undo.pop_all()
+    return Rooms(
+        storage=storage,
+        journal=journal,
+        projection=projection,
+        models=models,
+        toolbox=toolbox,
+        runner=runner,
+        actions=actions,
+        changes=changes,
+        client_tools=client_tools,
+        environment=environment,
+        lock=lock,
+    )

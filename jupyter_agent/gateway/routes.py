@@ -1,0 +1,41 @@
+"""The table of routes: one line an address."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from . import approvals, blobs, catalog, openapi, runs, sse, threads
+from .rest import AgentHandler
+from .websocket import AgentSocket
+
+if TYPE_CHECKING:
+    from .app import AgentGateway
+
+BASE: Final = "/jupyter-agent"
+API: Final = f"{BASE}/api"
+_RUN: Final = r"(?P<run_id>[^/]+)"
+
+ROUTES: Final[tuple[tuple[str, type[AgentHandler]], ...]] = (
+    ("/threads", threads.Threads),
+    (r"/threads/(?P<thread_id>[^/]+)", threads.OneThread),
+    ("/runs", runs.Runs),
+    (f"/runs/{_RUN}", runs.OneRun),
+    (f"/runs/{_RUN}/interrupt", runs.InterruptRun),
+    (f"/runs/{_RUN}/events", sse.Events),
+    (f"/runs/{_RUN}/turns", runs.Turns),
+    (f"/runs/{_RUN}/approvals", approvals.RunApprovals),
+    (f"/runs/{_RUN}/inputs", approvals.RunInputs),
+    (rf"/runs/{_RUN}/inputs/(?P<request_id>[^/]+)", approvals.OneInput),
+    (r"/approvals/(?P<approval_id>[^/]+)", approvals.OneApproval),
+    ("/blobs", blobs.Blobs),
+    (r"/blobs/(?P<digest>[^/]+)", blobs.OneBlob),
+    ("/models", catalog.Models),
+    ("/tools", catalog.Tools),
+    ("/policies", catalog.Policies),
+    ("/health", catalog.HealthCheck),
+    ("/openapi.json", openapi.Document),
+)
+
+
+def handlers(gateway: "AgentGateway") -> list[tuple[str, type[Any], dict[str, Any]]]:
+    """Returns the handlers of the extension, as the server takes them."""
+    rest = [(f"{API}{pattern}", handler, {"gateway": gateway}) for pattern, handler in ROUTES]
+    return [(f"{BASE}/ws", AgentSocket, {"gateway": gateway}), *rest]

@@ -1,0 +1,122 @@
+"""REST of runs: list, start, get and join, interrupt, delete, and their turns."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+from tornado import web
+
+from ..exceptions import RunFinished, RunNotFound
+from ..records import Page, Run, RunRequest, RunStatus, Turn
+from .rest import AgentHandler, authorized, operation
+from .threads import Id, PageQuery
+
+
+class RunsQuery(PageQuery, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Which runs: of a thread, of a parent, in one of these statuses (separated by commas), of a model, created since
+    then."""
+
+    thread_id: Id | None = None
+    parent_run_id: Id | None = None
+    status: tuple[RunStatus, ...] = ()
+    model: Annotated[str, Meta(max_length=256)] | None = None
+    since: datetime | None = None
+
+
+class RunQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`wait` joins: the answer comes when the run is over, or after that many seconds."""
+
+    wait: Annotated[float, Meta(ge=0, le=60)] = 0.0
+
+
+class Runs(AgentHandler):
+    @web.authenticated
+    @authorized(action="read", resource="jupyter_agent:runs")
+    @operation("One's runs, newest first", answer=Page[Run], query=RunsQuery)
+    async def get(self) -> None:
+        query = self.asked(RunsQuery)
+        page = await (await self.rooms()).storage.rows.list_runs(
+            by=self.principal,
+            thread_id=query.thread_id,
+            parent_run_id=query.parent_run_id,
+            statuses=query.status,
+            model=query.model,
+            limit=query.limit,
+            cursor=query.cursor,
+        )
+        self.reply(_since(page, query.since))
+
+    @web.authenticated
+    @authorized(action="execute", resource="jupyter_agent:runs")
+    @operation("Start a run; the answer comes before its first model call. The header `Idempotency-Key` makes it safe "
+               "to send again", body=RunRequest, answer=Run, status=201,
+               faults=(403, 404, 409, 424, 507))  # fmt: skip
+    async def post(self) -> None:
+        request = self.sent(RunRequest)
+        key = self.request.headers.get("Idempotency-Key")
+        actions = (await self.rooms()).actions
+        self.reply(await actions.start(request, by=self.principal, client_id=key), 201)
+
+
+class OneRun(AgentHandler):
+    @web.authenticated
+    @authorized(action="read", resource="jupyter_agent:runs")
+    @operation("A run; `wait` joins it", answer=Run, query=RunQuery, faults=(404,))
+    async def get(self, run_id: str) -> None:
+        query = self.asked(RunQuery)
+        rooms = await self.rooms()
+        run = await rooms.actions.get_run(self.known(run_id, RunNotFound), by=self.principal)
+        if query.wait and not run.status.is_terminal:
+            await rooms.changes.ended(run_id, timeout_s=query.wait, is_over=lambda: self._is_over(run_id))
+            run = await rooms.actions.get_run(run_id, by=self.principal)
+        self.reply(run)
+
+    async def _is_over(self, run_id: str) -> bool:
+        run = await self.gateway.rooms.actions.get_run(run_id, by=self.principal)
+        return run.status.is_terminal
+
+    @web.authenticated
+    @authorized(action="write", resource="jupyter_agent:runs")
+    @operation("Delete a run that is over, with its journal and blobs", status=204, faults=(404, 409))
+    async def delete(self, run_id: str) -> None:
+        runner = (await self.rooms()).runner
+        await runner.delete_run(self.known(run_id, RunNotFound), by=self.principal)
+        self.reply(None, 204)
+
+
+class InterruptRun(AgentHandler):
+    @web.authenticated
+    @authorized(action="execute", resource="jupyter_agent:runs")
+    @operation("Stop a run at once; 409 for one that ended by itself", answer=Run, status=202, faults=(404, 409))
+    async def post(self, run_id: str) -> None:
+        rooms = await self.rooms()
+        try:
+            run = await rooms.runner.interrupt(self.known(run_id, RunNotFound), by=self.principal)
+        except RunFinished:
+            run = await rooms.actions.get_run(run_id, by=self.principal)
+            if run.status is not RunStatus.INTERRUPTED:
+                raise
+        self.reply(run, 202)
+
+
+class Turns(AgentHandler):
+    @web.authenticated
+    @authorized(action="read", resource="jupyter_agent:runs")
+    @operation("The turns of a run, oldest first", answer=Page[Turn], query=PageQuery, faults=(404,))
+    async def get(self, run_id: str) -> None:
+        query = self.asked(PageQuery)
+        rooms = await self.rooms()
+        await rooms.actions.get_run(self.known(run_id, RunNotFound), by=self.principal)
+        page = await rooms.storage.rows.list_turns(run_id, by=self.principal, limit=query.limit, cursor=query.cursor)
+        self.reply(page)
+
+
+def _since(page: Page[Any], since: datetime | None) -> Page[Any]:
+    """The list is newest first: from the first run that is older on, all are."""
+    if since is None:
+        return page
+    since = since if since.tzinfo else since.replace(tzinfo=UTC)
+    items = tuple(run for run in page.items if run.created_at >= since)
+    ended = len(items) < len(page.items)
+    return msgspec.structs.replace(page, items=items, next_cursor=None if ended else page.next_cursor)
