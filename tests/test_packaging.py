@@ -46,29 +46,39 @@ def sdist(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def wheel(sdist, tmp_path_factory):
-    """The wheel made from the sdist alone, with no Node on the path."""
+def source(sdist, tmp_path_factory):
+    """The folder that the sdist unpacks to."""
     unpacked = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(sdist) as archive:
         archive.extractall(unpacked, filter="data")
-    [source] = unpacked.iterdir()
+    [folder] = unpacked.iterdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    """The files of the wheel made from the sdist alone, with no Node on the path."""
     with zipfile.ZipFile(build(source, tmp_path_factory.mktemp("wheel"), "--wheel", env=WITHOUT_NODE)) as archive:
         return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
 
 
-def shipped_sources() -> dict[str, bytes]:
-    """The files of the package in this working tree, without what is built or cached."""
-    paths = [path for path in PACKAGE.rglob("*") if path.is_file()]
-    inner = {path.relative_to(PACKAGE).parts for path in paths}
-    kept = [parts for parts in inner if parts[0] != "labextension" and "__pycache__" not in parts]
-    return {"/".join(("jupyter_agent", *parts)): PACKAGE.joinpath(*parts).read_bytes() for parts in kept}
+def package_files(root: Path) -> dict[str, Path]:
+    """The files of the package below a folder by name, without what is built or cached."""
+    names = {path.relative_to(root).as_posix(): path for path in (root / "jupyter_agent").rglob("*") if path.is_file()}
+    built = re.compile(r"^jupyter_agent/labextension/|__pycache__")
+    return {name: path for name, path in names.items() if not built.search(name)}
 
 
 @pytest.mark.timeout(900)
-def test_the_wheel_has_the_package_to_the_byte(wheel):
+def test_the_sdist_has_the_package_to_the_byte(source):
+    packed = package_files(source)
+    assert packed.keys() == package_files(ROOT).keys()
+    assert [name for name in packed if packed[name].read_bytes() != (ROOT / name).read_bytes()] == []
+
+
+def test_the_wheel_has_the_package_of_the_sdist_to_the_byte(source, wheel):
     packed = {name: body for name, body in wheel.items() if name.startswith("jupyter_agent/")}
-    assert packed.keys() == shipped_sources().keys()
-    assert packed == shipped_sources()
+    assert packed == {name: path.read_bytes() for name, path in package_files(source).items()}
 
 
 def test_the_wheel_has_the_lab_extension(wheel):
@@ -105,7 +115,7 @@ def test_the_wheel_has_nothing_else(wheel):
         f"{DATA}/etc/jupyter",
     }
     # Files that Python runs by themselves at start-up, and what is only there on a machine that built something.
-    unwanted = re.compile(r"\.pth$|(site|user)customize|node_modules|__pycache__|\.map$|(^|/)\.")
+    unwanted = re.compile(r"\.pth$|(site|user)customize|node_modules|__pycache__|(^|/)\.")
     assert not [name for name in wheel if unwanted.search(name)]
 
 
