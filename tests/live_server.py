@@ -35,7 +35,7 @@ class LiveServer:
         self.log = home / "server.log"
         self.port = _free_port()
         self._options = options
-        self._extensions = dict.fromkeys(("jupyter_agent", *extensions), True) | dict.fromkeys(OTHERS, False)
+        self._extensions = dict.fromkeys(OTHERS, False) | dict.fromkeys(("jupyter_agent", *extensions), True)
         self._environment = environment or {}
         self._process: asyncio.subprocess.Process | None = None
         self._http = AsyncHTTPClient(force_instance=True, max_clients=100)
