@@ -356,3 +356,8 @@ async def test_configuration_is_not_written_through_a_link(use, root: Path) -> N
     with pytest.raises(ToolError):
         await use("create_file", path="plain/new/hook", content="x")
     assert list((root / ".git").iterdir()) == []
+    (root / "jupyter_config.d").mkdir()
+    (root / "other").symlink_to("jupyter_config.d")
+    with pytest.raises(ToolError, match="never write there"):
+        await use("create_file", path="other/new/x.json", content="x")
+    assert list((root / "jupyter_config.d").iterdir()) == []
