@@ -10,6 +10,7 @@ import msgspec
 
 from ..exceptions import Forbidden, InvalidRequest, RunNotFound
 from ..journal import Journal
+from ..journal.projection import row_of
 from ..protocol import commands
 from ..protocol.commands import AnyCommand
 from ..records import ID_PATTERN, Decision, Principal, Run, RunRequest
@@ -19,6 +20,7 @@ from .auth import Action
 from .changes import Changes
 from .client_tools import ClientTools
 from .once import MAX_CLIENT_ID_CHARS, Once
+from .sniffing import is_digest
 from .stream import RunStream
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ NEEDS: Final[dict[type, tuple[Action, str]]] = {
 }
 """What the server's authorizer is asked for a command. The others only concern the socket itself."""
 
+REPLAY: Final = "replay:"
 SEARCHED_RUNS: Final = 200
 CLIENT_ID: Final = "clientId"
 """Where a run's metadata keeps the id of the command that started it."""
@@ -88,11 +91,17 @@ class Actions:
         """Returns one's run. Raises RunNotFound, for what is no id too: nothing is looked up for it."""
         if not _is_id(run_id):
             raise RunNotFound(f"There is no run {run_id[:128]!r}.")
-        return await self.storage.rows.get_run(run_id, by=by)
+        return self.fresh(await self.storage.rows.get_run(run_id, by=by))
+
+    def fresh(self, run: Run) -> Run:
+        """Returns a run's row as its journal has it now: rows are written a moment later."""
+        live = self.journal.transcript(run.run_id)
+        return run if live is None or live.started is None else row_of(live, run)
 
     async def start(self, request: RunRequest, *, by: Principal, client_id: str | None = None) -> Run:
         """Starts a run, once a client id. Raises what the runner raises, and Forbidden."""
         check_client_id(client_id)
+        await self._check_replay(request.model or "", by=by)
         if request.policy is not None and not by.may_approve:
             raise Forbidden(
                 "Kernels may not choose a policy: start the run without one, or let the operator set "
@@ -109,6 +118,16 @@ class Actions:
 
         run: Run = await self._once.do(by, f"start {client_id}", deed)
         return run
+
+    async def _check_replay(self, model: str, *, by: Principal) -> None:
+        """A recording is answered from what its owner may see. Raises NotFound."""
+        if not model.startswith(REPLAY):
+            return
+        key = model.removeprefix(REPLAY)
+        if not is_digest(key):
+            await self.get_run(key, by=by)
+        elif not await self.storage.rows.blob_is_referred_to(key, by=by):
+            raise RunNotFound(f"There is no recorded run {key}.")
 
     async def _started_before(self, client_id: str, *, by: Principal) -> Run | None:
         """Finds the run that this command started before the server was restarted, among the newest."""

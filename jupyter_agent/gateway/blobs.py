@@ -1,23 +1,13 @@
 """REST of blobs: attachments go in, and what one's runs refer to comes out. A digest is no capability."""
 
 import hashlib
-import re
-from typing import Final
 
 from msgspec import Struct
 from tornado import web
 
 from ..exceptions import BlobNotFound, InvalidRequest
 from .rest import AgentHandler, authorized, operation
-
-_is_digest: Final = re.compile(r"[0-9a-f]{64}").fullmatch
-_PICTURES: Final = (
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
-    (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
-    (re.compile(rb"GIF8[79]a"), "image/gif"),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), "image/webp"),
-)
-BYTES: Final = "application/octet-stream"
+from .sniffing import BYTES, is_digest, sniff
 
 
 class Kept(Struct, frozen=True, kw_only=True):
@@ -26,11 +16,6 @@ class Kept(Struct, frozen=True, kw_only=True):
     blob: str
     mime: str
     size: int
-
-
-def sniff(data: bytes) -> str:
-    """Returns the MIME type that the bytes themselves show: that of a picture we show, or plain bytes."""
-    return next((mime for looks, mime in _PICTURES if looks.match(data)), BYTES)
 
 
 class BlobHandler(AgentHandler):
@@ -70,7 +55,7 @@ class OneBlob(BlobHandler):
     @operation("The bytes of a blob that one's runs or attachments refer to", answer=bytes, media=BYTES, faults=(404,))
     async def get(self, digest: str) -> None:
         rooms = await self.rooms()
-        if not _is_digest(digest) or not await rooms.storage.rows.blob_is_referred_to(digest, by=self.principal):
+        if not is_digest(digest) or not await rooms.storage.rows.blob_is_referred_to(digest, by=self.principal):
             raise BlobNotFound(f"There is no blob {digest[:64]!r}.")
         data = await rooms.storage.blobs.get(digest)
         mime = sniff(data)
@@ -84,6 +69,6 @@ class OneBlob(BlobHandler):
     @authorized(action="write", resource="jupyter_agent:blobs")
     @operation("Keep an attachment under its SHA-256", body=bytes, answer=Kept, status=201, faults=(404, 413, 507))
     async def put(self, digest: str) -> None:
-        if not _is_digest(digest):
+        if not is_digest(digest):
             raise BlobNotFound(f"{digest[:64]!r} is no SHA-256: 64 lower-case hex digits.")
         await self.keep(digest)

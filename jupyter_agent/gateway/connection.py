@@ -122,8 +122,9 @@ class Connection:
         """Takes a frame in, without waiting for anything."""
         if self.state is State.CLOSED:
             return
-        if self.state is State.ANONYMOUS and len(frame) > commands.MAX_AUTH_BYTES:
-            self._close(CloseCode.TOO_BIG, "The first frame is too big.")
+        most = commands.MAX_AUTH_BYTES if self.state is State.ANONYMOUS else commands.MAX_FRAME_BYTES
+        if _size(frame) > most:
+            self._close(CloseCode.TOO_BIG, f"A frame may have {most} bytes here.")
             return
         heard = _parse(frame)
         if self.state in (State.HOLDING, State.STREAMING):
@@ -491,10 +492,14 @@ def _parse(frame: str | bytes) -> Heard:
         return Heard(None, fault, is_json=_is_json(frame))
 
 
+def _size(frame: str | bytes) -> int:
+    return len(frame) if isinstance(frame, bytes) or frame.isascii() else len(frame.encode())
+
+
 def _is_json(frame: str | bytes) -> bool:
     try:
         msgspec.json.decode(frame)
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
     return True
 

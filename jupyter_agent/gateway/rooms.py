@@ -5,14 +5,18 @@ import contextlib
 import fcntl
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from ..exceptions import StorageUnavailable
 from ..journal import Journal, Projection
+from ..journal.archive import decode_detail
 from ..models import ModelCatalog
+from ..records import TurnRecord
 from ..runtime import Runner, RunnerSettings
+from ..runtime.history import load_turns
 from ..storage import Storage, open_storage
 from ..storage.faults import make_folder, storage_fault
 from ..tools import Toolbox, first_toolbox
@@ -20,6 +24,7 @@ from .actions import Actions
 from .changes import Changes
 from .client_tools import ClientTools
 from .environment import JupyterEnvironment
+from .sniffing import is_digest
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +106,12 @@ class FolderLock:
             self._handle = None
 
 
+async def recorded_turns(key: str, storage: Storage, journal: Journal) -> Sequence[TurnRecord]:
+    """Returns the turns of a run, by its id or the hash of its detail blob. Raises NotFound, StorageError."""
+    run_id = decode_detail(await storage.blobs.get(key), key).run_id if is_digest(key) else key
+    return await load_turns(storage.blobs, await journal.load(run_id))
+
+
 async def open_rooms(
     plan: Plan, *, changes: Changes, client_tools: ClientTools, environment: JupyterEnvironment
 ) -> Rooms:
@@ -115,7 +126,9 @@ async def open_rooms(
         projection = Projection(storage.rows)
         journal = Journal(storage.lines, storage.blobs, observer=projection)
         undo.push_async_callback(journal.aclose)
-        models = ModelCatalog(plan.default_model, base_urls=plan.base_urls)
+        models = ModelCatalog(
+            plan.default_model, base_urls=plan.base_urls, replay=lambda key: recorded_turns(key, storage, journal)
+        )
         toolbox = first_toolbox()
         runner = Runner(
             storage=storage,

@@ -36,7 +36,8 @@ class Runs(AgentHandler):
     @operation("One's runs, newest first", answer=Page[Run], query=RunsQuery)
     async def get(self) -> None:
         query = self.asked(RunsQuery)
-        page = await (await self.rooms()).storage.rows.list_runs(
+        rooms = await self.rooms()
+        page = await rooms.storage.rows.list_runs(
             by=self.principal,
             thread_id=query.thread_id,
             parent_run_id=query.parent_run_id,
@@ -45,6 +46,7 @@ class Runs(AgentHandler):
             limit=query.limit,
             cursor=query.cursor,
         )
+        page = msgspec.structs.replace(page, items=tuple(map(rooms.actions.fresh, page.items)))
         self.reply(_since(page, query.since))
 
     @web.authenticated

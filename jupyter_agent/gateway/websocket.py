@@ -88,8 +88,9 @@ class AgentSocket(WebSocketHandler, KernelAware):
 
     @property
     def max_message_size(self) -> int:
-        """The socket of a stranger buffers little; the connection itself refuses what is no auth frame."""
-        return MAX_FRAME_BYTES if self.recognised else 16 * MAX_AUTH_BYTES
+        """What is buffered at most. Somewhat more than is accepted, so that the connection can refuse politely: beyond
+        this tornado drops the socket, and the close code with it."""
+        return 4 * MAX_FRAME_BYTES if self.recognised else 16 * MAX_AUTH_BYTES
 
     def check_origin(self, origin: str | None = None) -> bool:  # noqa: ARG002 - tornado's signature
         """Agrees: `get` has judged the origin together with the credential, whatever version of tornado asks."""
@@ -160,7 +161,7 @@ class AgentSocket(WebSocketHandler, KernelAware):
             self._end_pending()
             self._count(identity)
             # From here on this is a client like any other.
-            cast(WebSocketProtocol13, self.ws_connection).params.max_message_size = MAX_FRAME_BYTES
+            cast(WebSocketProtocol13, self.ws_connection).params.max_message_size = 4 * MAX_FRAME_BYTES
 
     async def authorize(self, identity: Identity, action: Action, noun: str) -> None:
         """Raises Forbidden."""

@@ -129,7 +129,7 @@ def parse_command(text: str | bytes) -> AnyCommand:
     """Returns the command of a frame. Raises InvalidRequest naming what is wrong with it."""
     try:
         return _decoder.decode(text)
-    except (msgspec.DecodeError, UnicodeError) as fault:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as fault:
         raise InvalidRequest(f"That frame is no command of this protocol: {fault}.") from fault
 
 
