@@ -35,11 +35,10 @@ class BareSocket(WebSocketHandler):
         self.everybody.discard(self)
 
     async def on_message(self, _message: str | bytes) -> None:
-        for place, line in enumerate(self.lines):
+        for place, line in enumerate(self.lines, start=1):
             sent = self.write_message(line)
-            if place % BURST == 0:
+            if place % BURST == 0 or place == len(self.lines):
                 await sent
-        await sent
 
 
 class Driver(APIHandler):

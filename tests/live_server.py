@@ -17,6 +17,8 @@ TOKEN = "token-of-the-tests"
 START_TIMEOUT_S = 60.0
 OTHERS = ("jupyterlab", "jupyter_lsp", "jupyter_server_terminals", "notebook_shim", "notebook")
 """Extensions that an environment may have and that these servers do without: they start quicker."""
+SLOW_MODULE = "rfc3987_syntax"
+"""An optional part of jsonschema that parses a grammar for two seconds when it is imported; nobody needs it here."""
 
 
 class LiveServer:
@@ -34,6 +36,7 @@ class LiveServer:
         self.root = home / "root"
         self.log = home / "server.log"
         self.port = _free_port()
+        self._without = home / "without"
         self._options = options
         self._extensions = dict.fromkeys(OTHERS, False) | dict.fromkeys(("jupyter_agent", *extensions), True)
         self._environment = environment or {}
@@ -75,6 +78,8 @@ class LiveServer:
     async def launch(self) -> None:
         """Starts the process and does not wait for it."""
         self.root.mkdir(parents=True, exist_ok=True)
+        self._without.mkdir(exist_ok=True)
+        (self._without / f"{SLOW_MODULE}.py").write_text("raise ImportError\n")
         arguments = [
             str(Path(sys.executable).with_name("jupyter-server")),
             "--no-browser",
@@ -102,6 +107,7 @@ class LiveServer:
             "JUPYTER_RUNTIME_DIR": str(self.home / "runtime"),
             "IPYTHONDIR": str(self.home / "ipython"),
             **self._environment,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(self._without), self._environment.get("PYTHONPATH")])),
         }
 
     async def kill(self) -> None:

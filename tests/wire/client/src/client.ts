@@ -25,8 +25,8 @@ import {
 
 export type ConnectionStatus = 'idle' | 'connecting' | 'authenticating' | 'connected' | 'reconnecting' | 'closed';
 
-/** Close code for a gateway that no longer acknowledges heartbeats. */
-export const HEARTBEAT_TIMEOUT = 4000;
+/** Close code for a gateway that no longer answers. */
+export const NO_ANSWER = 4000;
 
 export interface GatewayClientOptions {
   /** The gateway's address, up to and including the base path: `ws://host:port/base`. */
@@ -36,6 +36,8 @@ export interface GatewayClientOptions {
   token: string;
   /** Where an earlier session of this client stood. */
   lastEventId?: string;
+  /** From opening a socket to `auth_success`. */
+  connectTimeoutMs?: number;
   heartbeatIntervalMs?: number;
   heartbeatAckMs?: number;
   /** How often to try again in a row; 0 never reconnects. */
@@ -71,6 +73,7 @@ interface ClientEvents {
 
 export class GatewayClient extends EventEmitter<ClientEvents> {
   private readonly url: string;
+  private readonly connectTimeoutMs: number;
   private readonly heartbeatIntervalMs: number;
   private readonly heartbeatAckMs: number;
   private readonly maxReconnects: number;
@@ -87,6 +90,7 @@ export class GatewayClient extends EventEmitter<ClientEvents> {
   private over = false;
   private reconnectTimer: NodeJS.Timeout | undefined;
   private heartbeatTimer: NodeJS.Timeout | undefined;
+  private connectTimer: NodeJS.Timeout | undefined;
   private ackTimer: NodeJS.Timeout | undefined;
   private heartbeatSentAt = 0;
 
@@ -95,6 +99,7 @@ export class GatewayClient extends EventEmitter<ClientEvents> {
     this.url = `${options.url.replace(/\/$/, '')}/jupyter-agent/ws?chatKey=${encodeURIComponent(options.chatKey)}`;
     this.token = options.token;
     this.cursor = options.lastEventId;
+    this.connectTimeoutMs = options.connectTimeoutMs ?? 15_000;
     this.heartbeatIntervalMs = options.heartbeatIntervalMs ?? 30_000;
     this.heartbeatAckMs = options.heartbeatAckMs ?? 10_000;
     this.maxReconnects = options.maxReconnects ?? 10;
@@ -163,6 +168,7 @@ export class GatewayClient extends EventEmitter<ClientEvents> {
     this.report(this.attempts ? 'reconnecting' : 'connecting');
     const socket = this.createSocket(this.url);
     this.socket = socket;
+    this.connectTimer = setTimeout(() => this.unanswered(), this.connectTimeoutMs);
     socket.on('open', () => {
       if (socket === this.socket) {
         this.report('authenticating');
@@ -233,6 +239,7 @@ export class GatewayClient extends EventEmitter<ClientEvents> {
   private authenticated(): void {
     const again = this.connection === 'connected';
     this.attempts = 0;
+    clearTimeout(this.connectTimer);
     this.report('connected');
     this.emit('authenticated');
     if (again) {
@@ -273,8 +280,13 @@ export class GatewayClient extends EventEmitter<ClientEvents> {
 
   /** A gateway that is not there does not answer a closing frame either: the socket is given up at once. */
   private unanswered(): void {
-    this.socket?.close(HEARTBEAT_TIMEOUT, 'heartbeat timeout');
-    this.lost(HEARTBEAT_TIMEOUT, 'heartbeat timeout');
+    const { socket } = this;
+    if (socket?.readyState === WebSocket.CONNECTING) {
+      socket.terminate();
+    } else {
+      socket?.close(NO_ANSWER, 'no answer');
+    }
+    this.lost(NO_ANSWER, 'no answer');
   }
 
   private lost(code: number, reason: string): void {
@@ -300,6 +312,7 @@ export class GatewayClient extends EventEmitter<ClientEvents> {
 
   private stopTimers(): void {
     clearTimeout(this.reconnectTimer);
+    clearTimeout(this.connectTimer);
     clearInterval(this.heartbeatTimer);
     clearTimeout(this.ackTimer);
     this.ackTimer = undefined;

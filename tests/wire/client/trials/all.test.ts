@@ -1,4 +1,4 @@
-/** All trials at once: each has its own runs. */
+/** All trials, many at once: each has its own runs. */
 
 import { after, describe } from 'node:test';
 
@@ -8,7 +8,7 @@ import { frames } from './frames.js';
 import { liveness } from './liveness.js';
 import { Witness } from './support.js';
 
-describe('the gateway', { concurrency: 100, timeout: 240_000 }, () => {
+describe('the gateway', { concurrency: 12, timeout: 240_000 }, () => {
   after(() => Witness.allLeave());
   liveness();
   commands();

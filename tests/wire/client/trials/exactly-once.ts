@@ -26,7 +26,7 @@ const GREETING_MS = 4 * RTT_MS;
 
 async function killWhileEventsFlow(kills: number, seed: number): Promise<void> {
   const random = randomFrom(seed);
-  const witness = new Witness(await startRun([ENDLESS]), { maxReconnects: kills }).connect();
+  const witness = new Witness(await startRun([ENDLESS]), { maxReconnects: kills, reconnectBaseMs: 10, reconnectCapMs: 100 }).connect();
   for (let killed = 0; killed < kills; ) {
     if (random() < 0.5) {
       const heard = witness.frames.length;
@@ -60,6 +60,7 @@ export function exactlyOnce(): void {
     const witness = new Witness(await startRun([ENDLESS]), {
       url: CUTTING_SOCKETS,
       maxReconnects: 100,
+      connectTimeoutMs: 1_500 + 4 * RTT_MS,
       heartbeatIntervalMs: 500,
       heartbeatAckMs: 1_000 + 2 * RTT_MS
     }).connect();
@@ -134,7 +135,8 @@ export function exactlyOnce(): void {
     const cursor = witness.client.lastEventId;
     witness.kill('close');
     const again = await witness.asked('tool_confirmation_request', 2);
-    assert.deepEqual({ ...again, id: '' }, { ...question, id: '' }, 'the original body');
+    const place = { id: '', crc: '' };
+    assert.deepEqual({ ...again, ...place }, { ...question, ...place }, 'the original body');
     assert.equal(again['id'], cursor, 'the cursor does not move back');
     witness.client.confirmTool(again['toolCallId'] as string, true);
     await witness.ended();

@@ -54,8 +54,8 @@ export async function rest(method: string, path: string, body?: Json): Promise<{
     headers: { Authorization: `token ${TOKEN}`, 'Content-Type': 'application/json' },
     ...(body ? { body: JSON.stringify(body) } : {})
   });
-  const isJson = (response.headers.get('Content-Type') ?? '').includes('json');
-  return { status: response.status, body: isJson ? ((await response.json()) as Json) : {} };
+  const text = await response.text();
+  return { status: response.status, body: text.startsWith('{') ? (JSON.parse(text) as Json) : {} };
 }
 
 export interface ScriptedTurn {
@@ -167,8 +167,9 @@ export class Witness {
       token: TOKEN,
       heartbeatIntervalMs: 2_000,
       heartbeatAckMs: within(10_000),
-      reconnectBaseMs: 10,
-      reconnectCapMs: 200,
+      connectTimeoutMs: within(10_000),
+      reconnectBaseMs: 20,
+      reconnectCapMs: 1_000,
       createSocket: url => {
         this.sockets += 1;
         this.raw = new WebSocket(url);
