@@ -34,6 +34,8 @@ class ToolCallView:
     approval_id: str | None = None
     approved_arguments: str | None = None
     decision: str | None = None
+    last_decision: str | None = None
+    """What was decided last, also after it was used up."""
     trace_id: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -225,7 +227,7 @@ class Transcript:
                 preview=event.preview, asked_at=event.at or event.expires_at, expires_at=event.expires_at,
             )  # fmt: skip
             return
-        call.decision = event.decision
+        call.decision = call.last_decision = event.decision
         call.approved_arguments = event.arguments or call.approved_arguments
         if event.decision in (Decision.REJECT, Decision.EXPIRED):
             call.outcome = call.outcome or Outcome.REJECTED

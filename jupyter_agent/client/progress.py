@@ -1,4 +1,5 @@
-"""A run as calm text on stderr, for scripts and terminals: what is new, once, as it comes."""
+"""A run as calm text, for scripts and terminals: what is new, once, as it comes. Everything goes to stderr, unless the
+agent's own words are wanted elsewhere."""
 
 import sys
 from collections.abc import Callable
@@ -12,10 +13,10 @@ from .feed import Feed
 class Progress:
     """Prints what comes of a run. Called in the client's loop, never by the user's threads."""
 
-    def __init__(self, feed: Feed, stream: TextIO | None = None, *, approve_hint: bool = True) -> None:
+    def __init__(self, feed: Feed, *, text_stream: TextIO | None = None, tells_how_to_decide: bool = True) -> None:
         self._feed = feed
-        self._stream = stream
-        self._approve_hint = approve_hint
+        self._text_stream = text_stream
+        self._tells_how_to_decide = tells_how_to_decide
         self._printed: dict[int, int] = {}
         self._told: set[str] = set()
         self._is_line_open = False
@@ -41,7 +42,7 @@ class Progress:
                     self._once(f"call {call.tool_call_id}", f"  {report.call_line(call)}" if not call.result else None)
                 if call.result is not None:
                     self._once(f"result {call.tool_call_id}", f"  {report.call_line(call)}")
-        if self._approve_hint:
+        if self._tells_how_to_decide:
             for approval in seen.pending_approvals:
                 self._once(f"ask {approval.approval_id}", f"? {report.approval_line(approval)}")
             for asked in seen.pending_inputs:
@@ -55,18 +56,19 @@ class Progress:
         new = "".join(turn.text_pieces[printed:])
         self._printed[turn.turn] = len(turn.text_pieces)
         if new:
-            self._write(report.plain(new))
+            self._write(report.plain(new), self._text_stream or sys.stderr)
             self._is_line_open = not new.endswith("\n")
 
     def _once(self, key: str, line: str | None) -> None:
         if key not in self._told:
             self._told.add(key)
             if line is not None:
-                self._write(("\n" if self._is_line_open else "") + line + "\n")
-                self._is_line_open = False
+                if self._is_line_open:
+                    self._write("\n", self._text_stream or sys.stderr)
+                    self._is_line_open = False
+                self._write(f"{line}\n", sys.stderr)
 
-    def _write(self, text: str) -> None:
-        stream = self._stream or sys.stderr
+    def _write(self, text: str, stream: TextIO) -> None:
         try:
             stream.write(text)
             stream.flush()

@@ -3,8 +3,9 @@
 import json
 import re
 from datetime import UTC, datetime
+from typing import Any
 
-from ..records import Approval, Outcome, RunStatus, Usage
+from ..records import Approval, Effect, Outcome, RunStatus, Usage
 from ..transcript import ToolCallView, Transcript
 from .feed import Feed
 from .transport import Link
@@ -25,6 +26,12 @@ SYMBOLS = {
     RunStatus.WAITING_CONFIRMATION: "?",
     RunStatus.WAITING_INPUT: "?",
 }
+VERBS = {
+    Effect.READ: "read",
+    Effect.WRITE: "write",
+    Effect.EXEC: "execute code",
+    Effect.NETWORK: "use the network",
+}
 WHERE_TO_APPROVE = "decide in another client that holds the server's token, for example `jupyter agent approve`"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -41,7 +48,9 @@ def one_line(text: str, most: int = 100) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Returns a time span as people write it: 0.3 s, 12 s, 3 min 20 s, 2 h 05 min."""
+    """Returns a time span as people write it: 4 ms, 1.3 s, 12 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 60:
@@ -95,8 +104,30 @@ def call_state(call: ToolCallView) -> str:
 
 
 def approval_line(approval: Approval) -> str:
-    what = ", ".join(effect.value for effect in approval.effects) or "act"
-    return f"{plain(approval.tool_name)} wants to {what} ({approval.approval_id}): {WHERE_TO_APPROVE}"
+    return f"{wants(approval)} ({approval.approval_id}): {WHERE_TO_APPROVE}"
+
+
+def wants(approval: Approval) -> str:
+    """Returns which tool wants to do what kind of thing."""
+    what = " and ".join(VERBS[effect] for effect in approval.effects) or "act"
+    return f"{plain(approval.tool_name)} wants to {what}"
+
+
+def preview_text(approval: Approval) -> str:
+    """Returns what exactly will happen, from the server's own picture of the call."""
+    picture: dict[str, Any] = {key: value for key, value in approval.preview.items() if key not in {"hash", "tool"}}
+    warning = f"{picture.pop('warning')}\n" if "warning" in picture else ""
+    if "invisible" in picture:
+        warning += f"made visible: {_json(picture.pop('invisible'))}\n"
+    if isinstance(code := picture.get("code"), str):
+        return warning + code
+    arguments = picture.pop("arguments", None)
+    lines = [f"{key}: {value if isinstance(value, str) else _json(value)}" for key, value in picture.items()]
+    return warning + ("\n".join(lines) or _json(arguments if arguments is not None else approval.arguments))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2, default=str)
 
 
 def tokens(usage: Usage) -> str:

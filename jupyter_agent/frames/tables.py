@@ -56,7 +56,7 @@ TOOL_CALLS = (
     Column("tool_call_id", TEXT, lambda call: call.tool_call_id),
     Column("name", NAME, lambda call: call.name),
     Column("arguments", TEXT, lambda call: call.approved_arguments or call.arguments),
-    Column("decision", one_of(Decision), lambda call: call.decision),
+    Column("decision", one_of(Decision), lambda call: call.last_decision),
     Column("outcome", one_of(Outcome), lambda call: call.outcome),
     Column("is_error", BOOL, lambda call: None if call.result is None else call.is_error),
     Column("latency", LENGTH, _latency),

@@ -4,10 +4,8 @@ The words of models and tools are only ever escaped text here: no markup, class,
 them, and there is no script.
 """
 
-import json
 from collections.abc import Iterator
 from html import escape
-from typing import Any
 
 from ..client import report
 from ..client.feed import Feed
@@ -90,27 +88,11 @@ def _call(call: ToolCallView) -> str:
 
 
 def _approval(approval: Approval) -> str:
-    effects = ", ".join(effect.value for effect in approval.effects) or "act"
     return (
-        f'<div style="{ASKS}"><b>{_words(approval.tool_name)}</b> wants to {escape(effects)}:'
-        f'<pre style="{CODE}">{_words(preview_text(approval))}</pre>'
+        f'<div style="{ASKS}"><b>{escape(report.wants(approval))}:</b>'
+        f'<pre style="{CODE}">{_words(report.preview_text(approval))}</pre>'
         f'<span style="{QUIET}">It waits for approval: {escape(report.WHERE_TO_APPROVE)}.</span></div>'
     )
-
-
-def preview_text(approval: Approval) -> str:
-    """Returns what exactly will happen, from the server's own picture of the call."""
-    picture: dict[str, Any] = {key: value for key, value in approval.preview.items() if key not in {"hash", "tool"}}
-    code = picture.get("code")
-    if isinstance(code, str):
-        return code
-    arguments = picture.pop("arguments", None)
-    lines = [f"{key}: {value if isinstance(value, str) else _json(value)}" for key, value in picture.items()]
-    return "\n".join(lines) or _json(arguments if arguments is not None else approval.arguments)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2, default=str)
 
 
 def _words(said: str) -> str:
