@@ -74,7 +74,7 @@ types: $(STAMPS)/dev $(NODE_STAMP) ## mypy and tsc, both strict
 
 docs-check: $(STAMPS)/test ## links, examples and generated parts of the documentation
 	$(BIN)/python -m jupyter_agent.protocol.generate --check
-	$(BIN)/python -m pytest tests/test_documents.py tests/docs $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/test_documents.py $(wildcard tests/docs) $(PYTEST_ARGS)
 
 bench: $(STAMPS)/test ## print the figures of docs/performance.md
 	$(BIN)/python -m benchmarks
