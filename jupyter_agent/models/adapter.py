@@ -6,6 +6,8 @@ would carry the key to another host), no credentials but the one given, and clos
 
 import json
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from contextvars import ContextVar
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -45,11 +47,19 @@ CONNECT_S = 10.0
 MADE_UP_ID = "pyd_ai_"
 """How ids begin that the library gives to calls of providers that give none."""
 
+_responses: ContextVar[list[httpx2.Response] | None] = ContextVar("responses", default=None)
+"""Where the responses are noted that come while a stream is being opened."""
+
 USER_SETTINGS = frozenset(
     {"temperature", "top_p", "seed", "stop_sequences", "thinking", "parallel_tool_calls", "presence_penalty",
      "frequency_penalty"}
 )  # fmt: skip
 """Settings that a request may bring along. Others could name hosts, headers or bodies, and are left out."""
+
+
+async def _note_response(response: httpx2.Response) -> None:
+    if (noted := _responses.get()) is not None:
+        noted.append(response)
 
 
 class Adapter:
@@ -64,6 +74,7 @@ class Adapter:
         self._http = httpx2.AsyncClient(
             timeout=httpx2.Timeout(provider.timeout_s, connect=min(CONNECT_S, provider.timeout_s)),
             follow_redirects=False,
+            event_hooks={"response": [_note_response]},
         )
         self._model = _connect(
             self._provider_name, self._model_name, provider, key=key, official=official, http=self._http
@@ -76,6 +87,7 @@ class Adapter:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Piece, None]:
         """Streams one answer. Raises ModelError."""
         pieces = Pieces(ends_early=self._provider.kind in ("anthropic", "google"))
+        responses: list[httpx2.Response] = []
         try:
             answer = model_request_stream(
                 self._model,
@@ -84,7 +96,12 @@ class Adapter:
                 model_request_parameters=ModelRequestParameters(function_tools=_tools(request)),
                 instrument=False,
             )
-            async with answer as stream:
+            async with AsyncExitStack() as stack:
+                token = _responses.set(responses)
+                try:
+                    stream = await stack.enter_async_context(answer)
+                finally:
+                    _responses.reset(token)
                 async for event in stream:
                     for piece in pieces.of(event):
                         yield piece
@@ -94,7 +111,12 @@ class Adapter:
                     yield piece
                 finished = self._finish(stream, pieces)
         except Exception as fault:  # noqa: BLE001 - a library may raise anything over a body that is nonsense
-            raise self._faults.read(fault, began=pieces.began) from None
+            redirected = any(response.is_redirect for response in responses)
+            raise self._faults.read(fault, began=pieces.began, redirected=redirected) from None
+        finally:
+            # Not every library closes a stream that was left in the middle, and an open one goes on costing money.
+            for response in responses:
+                await response.aclose()
         yield finished
 
     def _finish(self, stream: StreamedResponse, pieces: "Pieces") -> Finished:

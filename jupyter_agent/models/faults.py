@@ -38,8 +38,13 @@ class FaultReader:
         self._key_variable = key_variable
         self._host = host
 
-    def read(self, fault: Exception, *, began: bool) -> ModelError:
+    def read(self, fault: Exception, *, began: bool, redirected: bool = False) -> ModelError:
         """Returns our error for one that was raised while asking the provider. `began`: some answer had come."""
+        if redirected:
+            return self._error(
+                InvalidModelRequest, fault, f"is not at {self._host}: it answered with a redirect",
+                "Redirects are not followed, for the key would go along: correct the base_url.",
+            )  # fmt: skip
         match fault:
             case ModelError():
                 return fault
@@ -118,10 +123,6 @@ class FaultReader:
             )  # fmt: skip
         if status is not None and status >= 500:
             return self._error(ModelUnavailable, fault, "has a fault on its side", "Try again in a while.")
-        if status is not None and 300 <= status < 400:
-            return self._error(
-                InvalidModelRequest, fault, "answered with a redirect, which is not followed", "Correct its base_url."
-            )
         return self._error(
             InvalidModelAnswer, fault, "sent what is no answer",
             f"Try again; if it stays so, check that {self._host} is the address of such a provider.",

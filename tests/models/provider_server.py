@@ -38,6 +38,7 @@ class ProviderServer:
     def __init__(self, *replies: Reply) -> None:
         self.replies = list(replies)
         self.asked: list[Asked] = []
+        self.came = asyncio.Event()
         self.holding = asyncio.Event()
         self.hung_up = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -65,13 +66,16 @@ class ProviderServer:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            self.asked.append(await _read_request(reader))
-            reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
-            await self._answer(reply, reader, writer)
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                self.asked.append(await _read_request(reader))
+                self.came.set()
+                reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+                await self._answer(reply, reader, writer)
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     async def _answer(self, reply: Reply, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if reply.wait_s and await self._hangs_up(reader, reply.wait_s):
