@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import msgspec
 
-from ..exceptions import Forbidden, InvalidRequest, RunNotFound
+from ..exceptions import BlobNotFound, Forbidden, InvalidRequest, RunNotFound
 from ..journal import Journal
 from ..journal.projection import row_of
 from ..protocol import commands
@@ -101,7 +101,7 @@ class Actions:
     async def start(self, request: RunRequest, *, by: Principal, client_id: str | None = None) -> Run:
         """Starts a run, once a client id. Raises what the runner raises, and Forbidden."""
         check_client_id(client_id)
-        await self._check_replay(request.model or "", by=by)
+        await self._check_references(request, by=by)
         if request.policy is not None and not by.may_approve:
             raise Forbidden(
                 "Kernels may not choose a policy: start the run without one, or let the operator set "
@@ -119,15 +119,16 @@ class Actions:
         run: Run = await self._once.do(by, f"start {client_id}", deed)
         return run
 
-    async def _check_replay(self, model: str, *, by: Principal) -> None:
-        """A recording is answered from what its owner may see. Raises NotFound."""
-        if not model.startswith(REPLAY):
-            return
-        key = model.removeprefix(REPLAY)
-        if not is_digest(key):
-            await self.get_run(key, by=by)
-        elif not await self.storage.rows.blob_is_referred_to(key, by=by):
-            raise RunNotFound(f"There is no recorded run {key}.")
+    async def _check_references(self, request: RunRequest, *, by: Principal) -> None:
+        """What a request names belongs to who asks: recordings, earlier runs, attachments. Raises NotFound."""
+        named = (request.model or "").removeprefix(REPLAY) if (request.model or "").startswith(REPLAY) else ""
+        for run_id in (named, request.follow_up_to_run_id):
+            if run_id and not is_digest(run_id):
+                await self.get_run(run_id, by=by)
+        parts = () if isinstance(request.input, str) else request.input
+        for key in filter(None, (named if is_digest(named) else None, *(part.blob for part in parts))):
+            if not is_digest(key) or not await self.storage.rows.blob_is_referred_to(key, by=by):
+                raise BlobNotFound(f"There is no blob {key[:64]!r}. Put the attachment first: POST blobs.")
 
     async def _started_before(self, client_id: str, *, by: Principal) -> Run | None:
         """Finds the run that this command started before the server was restarted, among the newest."""

@@ -1,0 +1,14 @@
+"""One live server for each module of tests: starting it takes longer than most of them."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.live_server import LiveServer
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveServer]:
+    async with LiveServer(tmp_path_factory.mktemp("server")) as server:
+        yield server
