@@ -60,7 +60,6 @@ def main(options: argparse.Namespace) -> int:
         _attend(run)
     except KeyboardInterrupt:
         run.interrupt()
-        run._feed.wait_until(lambda seen: seen.is_complete, 5.0)
         raise
     return _exit_code(run)
 

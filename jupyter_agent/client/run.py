@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .thread import Thread
 
 TICK_S = 1.0
+INTERRUPTED_S = 2.0
 LOST_AFTER = timedelta(minutes=5)
 """A wait gives up when there has been no connection for so long. The run itself goes on."""
 
@@ -181,9 +183,7 @@ class Run:
 
     def _interrupted_by_person(self) -> NoReturn:
         """Interrupts the run and raises. A second Ctrl-C does not wait for the gateway."""
-        said = self._client.wait(self._stopped_by_person())
-        self._feed.wait_until(lambda seen: seen.is_complete, 2.0)
-        raise WaitInterrupted(said) from None
+        raise WaitInterrupted(self._client.wait(self._stopped_by_person())) from None
 
     async def _stopped_by_person(self) -> str:
         """Interrupts the run and returns what to say of it."""
@@ -261,17 +261,25 @@ class Run:
     # --- people's part ----------------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
-        """Stops the run, its tools and their child processes. Nothing happens when it has ended."""
+        """Stops the run, its tools and their child processes, and returns when it has ended (within 2 s). Nothing
+        happens when it has ended before."""
         self._client.wait(self._interrupt())
 
     async def ainterrupt(self) -> None:
         await self._client.join(self._interrupt())
 
     async def _interrupt(self) -> None:
-        try:
+        with suppress(RunFinished):
             await self._client.transport.command(commands.Interrupt(run_id=self.id))
-        except RunFinished:
-            return
+        ended = asyncio.Event()
+        stop_watching = self._feed.watch(lambda: ended.set() if self._feed.is_done else None)
+        try:
+            if not self._feed.is_done:
+                await asyncio.wait_for(ended.wait(), INTERRUPTED_S)
+        except TimeoutError:
+            return  # it was told; its news are still on their way
+        finally:
+            stop_watching()
 
     def approve(
         self,
