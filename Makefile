@@ -62,6 +62,7 @@ lint: $(STAMPS)/dev $(NODE_STAMP) ## ruff, prettier, and generated files that ar
 	$(BIN)/ruff format --check .
 	cd labextension && jlpm lint
 	$(BIN)/python -m jupyter_agent.protocol.generate --check
+	$(BIN)/python -m jupyter_agent.gateway.configuration --check
 
 format: $(STAMPS)/dev $(NODE_STAMP) ## put all code in its form
 	$(BIN)/ruff check --fix .
@@ -74,6 +75,7 @@ types: $(STAMPS)/dev $(NODE_STAMP) ## mypy and tsc, both strict
 
 docs-check: $(STAMPS)/test ## links, examples and generated parts of the documentation
 	$(BIN)/python -m jupyter_agent.protocol.generate --check
+	$(BIN)/python -m jupyter_agent.gateway.configuration --check
 	$(BIN)/python -m pytest tests/test_documents.py $(wildcard tests/docs) $(PYTEST_ARGS)
 
 bench: $(STAMPS)/test ## print the figures of docs/performance.md
@@ -83,6 +85,7 @@ bench: $(STAMPS)/test ## print the figures of docs/performance.md
 
 generate: $(STAMPS)/dev ## write the protocol's JSON Schema and TypeScript types anew
 	$(BIN)/python -m jupyter_agent.protocol.generate
+	$(BIN)/python -m jupyter_agent.gateway.configuration
 
 build: $(STAMPS)/dev ## make the sdist, and the wheel from it, into dist/
 	rm -rf dist jupyter_agent/labextension
