@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from .. import events as ev
-from ..exceptions import AgentError, RunFinished, StorageUnavailable, TooLarge
+from ..exceptions import AgentError, RunFinished, RunNotFound, StorageUnavailable, TooLarge
 from ..storage.contract import LineWriter
 from ..transcript import Transcript
 from .observer import Observer
@@ -110,9 +110,10 @@ class LiveRun:
     def _encode(self, event: ev.AnyEvent) -> tuple[ev.AnyEvent, bytes]:
         if self._fault is not None:
             raise self._fault
-        if self._is_ended or self._is_closing:
-            reason = "is over" if self._is_ended else "is being closed"
-            raise RunFinished(f"Run {self.places.run_id} {reason}: {type(event).__name__} cannot be appended.")
+        if self._is_ended:
+            raise RunFinished(f"Run {self.places.run_id} is over: {type(event).__name__} cannot be appended.")
+        if self._is_closing:
+            raise RunNotFound(f"The journal of run {self.places.run_id} is being closed: open it again to append.")
         at = datetime.now(UTC)
         at = max(at, self._last_at)
         if not at.microsecond:
