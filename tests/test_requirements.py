@@ -14,15 +14,15 @@ def nothing_installed(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["postgres", "redis", "chromium"])
+@pytest.mark.parametrize("name", ["postgres", "redis", "chromium", "aimock"])
 def test_what_is_missing_skips_with_its_reason(nothing_installed, name):
     with pytest.raises(pytest.skip.Exception, match=f"{name} is not installed"):
         require(name)
 
 
-@pytest.mark.parametrize("name", ["postgres", "redis", "chromium"])
+@pytest.mark.parametrize("name", ["postgres", "redis", "chromium", "aimock"])
 def test_what_is_missing_fails_where_it_is_required(nothing_installed, monkeypatch, name):
-    monkeypatch.setenv("JUPYTER_AGENT_REQUIRE", "postgres,redis,chromium")
+    monkeypatch.setenv("JUPYTER_AGENT_REQUIRE", "postgres,redis,chromium,aimock")
     with pytest.raises(pytest.fail.Exception, match="JUPYTER_AGENT_REQUIRE"):
         require(name)
 

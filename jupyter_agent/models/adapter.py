@@ -111,8 +111,9 @@ class Adapter:
                     yield piece
                 finished = self._finish(stream, pieces)
         except Exception as fault:  # noqa: BLE001 - a library may raise anything over a body that is nonsense
+            began = any(response.is_success for response in responses)
             redirected = any(response.is_redirect for response in responses)
-            raise self._faults.read(fault, began=pieces.began, redirected=redirected) from None
+            raise self._faults.read(fault, began=began, redirected=redirected) from None
         finally:
             # Not every library closes a stream that was left in the middle, and an open one goes on costing money.
             for response in responses:

@@ -39,7 +39,7 @@ class FaultReader:
         self._host = host
 
     def read(self, fault: Exception, *, began: bool, redirected: bool = False) -> ModelError:
-        """Returns our error for one that was raised while asking the provider. `began`: some answer had come."""
+        """Returns our error for one raised while asking the provider. `began`: its answer had begun to come."""
         if redirected:
             return self._error(
                 InvalidModelRequest, fault, f"is not at {self._host}: it answered with a redirect",
