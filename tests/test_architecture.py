@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "widgets": GROUND | {"client", "frames"},
     "magics": GROUND | {"client", "script", "frames", "widgets"},
     # beside them
-    "cli": GROUND | {"gateway", "storage", "journal", "client"},
+    "cli": GROUND | {"protocol", "gateway", "storage", "journal", "client"},
     "testing": GROUND | {"models", "storage", "tools"},
     "__init__": {"gateway", "client", "script", "frames", "widgets", "magics"},
 }
