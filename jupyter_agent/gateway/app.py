@@ -1,7 +1,6 @@
 """The server extension: its configuration, its start, its end. The only place of traitlets configuration."""
 
 import asyncio
-import hashlib
 import logging
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..exceptions import AgentError, RateLimited, StorageUnavailable
 from ..records import Budget, Run
 from ..runtime import RunnerSettings
 from ..runtime.policy import POLICIES
+from ..storage.folder import workspace_folder
 from .auth import AllowCookies, Auth
 from .changes import Changes
 from .client_tools import ClientTools
@@ -180,10 +180,7 @@ class AgentGateway(ExtensionApp):
         """The data folder: as configured, or the workspace's own under Jupyter's data directory."""
         if self.data_folder:
             return Path(self.data_folder).expanduser().resolve()
-        workspace = self.workspace_path
-        key = hashlib.sha256(str(workspace).encode()).hexdigest()[:10]
-        name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in workspace.name)[:40]
-        return Path(jupyter_data_dir()) / "jupyter_agent" / f"{name or 'root'}-{key}"
+        return workspace_folder(Path(jupyter_data_dir()), self.workspace_path)
 
     @property
     def tools_off_reason(self) -> str | None:

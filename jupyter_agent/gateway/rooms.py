@@ -2,15 +2,12 @@
 
 import asyncio
 import contextlib
-import fcntl
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ..exceptions import StorageUnavailable
 from ..journal import Journal, Projection
 from ..journal.archive import decode_detail
 from ..models import ModelCatalog
@@ -18,7 +15,7 @@ from ..records import TurnRecord
 from ..runtime import Runner, RunnerSettings
 from ..runtime.history import load_turns
 from ..storage import Storage, open_storage
-from ..storage.faults import make_folder, storage_fault
+from ..storage.folder import FolderLock
 from ..tools import Toolbox, first_toolbox
 from .actions import Actions
 from .changes import Changes
@@ -28,7 +25,6 @@ from .sniffing import is_digest
 
 log = logging.getLogger(__name__)
 
-LOCK_FILE: Final = "server.lock"
 DRAIN_S: Final = 5.0
 
 
@@ -58,7 +54,7 @@ class Rooms:
     changes: Changes
     client_tools: ClientTools
     environment: JupyterEnvironment
-    lock: "FolderLock"
+    lock: FolderLock
 
     async def close(self) -> None:
         """Lets runs go within five seconds, so that a server that starts again takes them up."""
@@ -69,41 +65,6 @@ class Rooms:
         await self.journal.aclose()
         await self.storage.close()
         self.lock.release()
-
-
-class FolderLock:
-    """Sees to it that a data folder is used by one server. Held until released, or until the process ends."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / LOCK_FILE
-        self._handle: int | None = None
-
-    def take(self) -> None:
-        """Raises StorageUnavailable naming the process that has it, StorageError for a folder that cannot be used."""
-        make_folder(self._path.parent)
-        try:
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as fault:
-            raise storage_fault(fault, self._path, "locking the data folder") from fault
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as fault:
-            owner = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(handle)
-            raise StorageUnavailable(
-                f"Another Jupyter server (process {owner}) uses the data folder {self._path.parent}. Use that server, "
-                "stop it, or start this one with another folder: --AgentGateway.data_folder=…"
-            ) from fault
-        self._handle = handle
-        # Only for people to read: on a full disk the lock holds without a name in it.
-        with contextlib.suppress(OSError):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
-
-    def release(self) -> None:
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
 
 
 async def recorded_turns(key: str, storage: Storage, journal: Journal) -> Sequence[TurnRecord]:
