@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import structs
 
-from ..exceptions import InvalidModelRequest, StreamCut
+from ..exceptions import InvalidModelRequest, NotFound, StorageError
 from ..records import Image, Message, Text, Thinking, ToolCall, ToolResult, TurnRecord
 from .answer import Call, Pace, stream_call, stream_text, stream_thinking
 from .contract import Finished, ModelRequest, Piece, ThinkingPiece
@@ -38,10 +38,8 @@ class ReplayModel:
         return f"replay:{self._run}"
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Piece, None]:
-        """Streams the recorded turn. Raises InvalidModelRequest past its end, StreamCut where the recording was cut."""
-        if self._turns is None:
-            self._turns = await self._load(self._run)
-        turns = self._turns
+        """Streams the recorded turn. Raises InvalidModelRequest past its end, or where there is no such recording."""
+        turns = await self._recorded()
         if request.turn >= len(turns):
             raise InvalidModelRequest(
                 f"The recorded run {self._run} has {len(turns)} turns and turn {request.turn} was asked for: "
@@ -66,11 +64,19 @@ class ReplayModel:
                         yield called
                     index += 1
         if not turn.complete:
-            raise StreamCut(
-                f"The recording of run {self._run} was cut off in turn {request.turn}, and so is its replay."
+            raise InvalidModelRequest(
+                f"The recorded run {self._run} was cut off in turn {request.turn}, and its replay ends there too."
             )
         await asyncio.sleep(0)
         yield Finished(stop_reason=turn.stop_reason, usage=structs.replace(turn.usage, cost=None), model=turn.model)
+
+    async def _recorded(self) -> Sequence[TurnRecord]:
+        if self._turns is None:
+            try:
+                self._turns = played(await self._load(self._run))
+            except (NotFound, StorageError) as fault:
+                raise InvalidModelRequest(f"The run {self._run} cannot be replayed: {fault.message}") from fault
+        return self._turns
 
     def _remark(self, turns: Sequence[TurnRecord], request: ModelRequest) -> str | None:
         """Returns a sentence on how this request differs from the recording, at the first turn that does."""
@@ -83,6 +89,19 @@ class ReplayModel:
         ):
             return None
         return f"[replay of {self._run}: turn {request.turn} is the first that differs from the recording: {now}]\n"
+
+
+def played(turns: Sequence[TurnRecord]) -> Sequence[TurnRecord]:
+    """Returns the turns as they would have been without lost connections: an answer that was cut off and then asked for
+    again counts once, as a whole. Only the last may be a cut one."""
+    whole: list[TurnRecord] = []
+    asked: tuple[Message, ...] | None = None
+    for turn in turns:
+        joined = turn if asked is None else structs.replace(turn, request=asked)
+        asked = None if turn.complete else joined.request
+        if turn.complete or turn is turns[-1]:
+            whole.append(joined)
+    return whole
 
 
 def recorded_messages(turns: Sequence[TurnRecord], number: int) -> list[Message]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from jupyter_agent.exceptions import InvalidModelRequest, RunNotFound, StreamCut
+from jupyter_agent.exceptions import InvalidModelRequest, RunNotFound
 from jupyter_agent.models import ModelCatalog
 from jupyter_agent.models.replay import ReplayModel, first_difference
 from jupyter_agent.records import Message, Text, TurnRecord
@@ -75,21 +75,39 @@ async def test_a_run_that_goes_on_longer_says_so():
         await collect(replay(), request("Read a.csv", turn=2))
 
 
-async def test_a_recording_that_was_cut_is_cut_again():
+async def test_a_recording_that_ends_cut_ends_there():
     first, _ = recorded_turns()
 
     async def load(_: str) -> Sequence[TurnRecord]:
         return (msgspec.structs.replace(first, complete=False),)
 
-    with pytest.raises(StreamCut, match="cut off in turn 0"):
+    with pytest.raises(InvalidModelRequest, match="cut off in turn 0") as caught:
         await collect(ReplayModel("x", load=load), request("Read a.csv"))
+    assert not caught.value.retryable
 
 
-async def test_an_unknown_run_is_not_found():
+async def test_an_answer_that_was_cut_and_asked_for_again_counts_once():
+    first, second = recorded_turns()
+    cut = msgspec.structs.replace(
+        second, complete=False, response=Message(role="assistant", parts=(Text(text="Do"),)), stop_reason="cut"
+    )
+    again = msgspec.structs.replace(second, turn=2, request=(user("Continue where it stopped."),))
+
+    async def load(_: str) -> Sequence[TurnRecord]:
+        return (first, cut, again)
+
+    model = ReplayModel("x", load=load)
+    answer = answer_of(await collect(model, request("Read a.csv")))
+    later = await collect(model, request("Read a.csv", answer, results(answer), turn=1))
+    assert answer_of(later).text == "Done."
+    assert thinking_of(later) == ""
+
+
+async def test_an_unknown_run_is_said_to_be_unknown():
     async def load(run: str) -> Sequence[TurnRecord]:
         raise RunNotFound(f"There is no run {run}.")
 
-    with pytest.raises(RunNotFound, match="run_9"):
+    with pytest.raises(InvalidModelRequest, match="There is no run run_9"):
         await collect(ModelCatalog(replay=load).get("replay:run_9"), request("x"))
 
 
