@@ -98,6 +98,19 @@ class Actions:
         live = self.journal.transcript(run.run_id)
         return run if live is None or live.started is None else row_of(live, run)
 
+    async def join(self, run: Run, *, timeout_s: float) -> None:
+        """Returns when the run's last event is there, or after the time-out."""
+        live = self.journal.transcript(run.run_id)
+        if live is None and run.status.is_terminal:
+            return
+        after = live.last_event_id if live else None
+        try:
+            async with asyncio.timeout(timeout_s):
+                async for _ in self.journal.follow(run.run_id, after=after or None):
+                    pass
+        except (TimeoutError, RunNotFound):
+            return
+
     async def start(self, request: RunRequest, *, by: Principal, client_id: str | None = None) -> Run:
         """Starts a run, once a client id. Raises what the runner raises, and Forbidden."""
         check_client_id(client_id)

@@ -1,8 +1,7 @@
 """Tells whoever wants to know that a run or thread of theirs was created, changed or deleted."""
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -51,22 +50,6 @@ class Changes:
 
     def thread_changed(self, thread: Thread, change: Literal["created", "updated", "deleted"]) -> None:
         self._tell(thread.user_id, ThreadChanged(thread_id=thread.thread_id, change=change, title=thread.title))
-
-    async def ended(
-        self, run_id: str, *, timeout_s: float, is_over: Callable[[], Awaitable[bool]] | None = None
-    ) -> None:
-        """Returns when the run is over, or after the time-out. `is_over` is asked once more after the watch began."""
-        over = asyncio.Event()
-        stop = self.watch(lambda run: over.set() if run.run_id == run_id and run.status.is_terminal else None)
-        try:
-            if is_over is not None and await is_over():
-                return
-            async with asyncio.timeout(timeout_s):
-                await over.wait()
-        except TimeoutError:
-            return
-        finally:
-            stop()
 
     def _tell(self, user_id: str, frame: RunChanged | ThreadChanged) -> None:
         if listeners := self._listeners.get(user_id):

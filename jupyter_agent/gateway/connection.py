@@ -127,14 +127,17 @@ class Connection:
             self._close(CloseCode.TOO_BIG, f"A frame may have {most} bytes here.")
             return
         heard = _parse(frame)
+        if self.state is not State.ANONYMOUS:
+            if heard.command is None:
+                self._happen(Input.MALFORMED, heard)
+                return
+            self._malformed = 0
         if self.state in (State.HOLDING, State.STREAMING):
             match heard.command:
                 case commands.Heartbeat():
-                    self._malformed = 0
-                    self.tell(control.HeartbeatAck())
+                    self.acknowledge_heartbeat()
                     return
                 case commands.Interrupt() as command:
-                    self._malformed = 0
                     self._actions.own(self._carry_out(command))
                     return
         if self._heard.qsize() >= MAX_WAITING:
@@ -267,8 +270,6 @@ class Connection:
             await self._take_last(heard)
             return
         happened = Input.QUIET if heard is SILENCE else await self._judge(heard)
-        if happened not in (Input.MALFORMED, Input.QUIET):
-            self._malformed = 0
         was_open = self.state in (State.HOLDING, State.STREAMING)
         deeds = self._happen(happened, heard)
         if self.state is State.HOLDING and not was_open and self._place.last_event_id is not None:

@@ -69,14 +69,10 @@ class OneRun(AgentHandler):
         query = self.asked(RunQuery)
         rooms = await self.rooms()
         run = await rooms.actions.get_run(self.known(run_id, RunNotFound), by=self.principal)
-        if query.wait and not run.status.is_terminal:
-            await rooms.changes.ended(run_id, timeout_s=query.wait, is_over=lambda: self._is_over(run_id))
+        if query.wait:
+            await rooms.actions.join(run, timeout_s=query.wait)
             run = await rooms.actions.get_run(run_id, by=self.principal)
         self.reply(run)
-
-    async def _is_over(self, run_id: str) -> bool:
-        run = await self.gateway.rooms.actions.get_run(run_id, by=self.principal)
-        return run.status.is_terminal
 
     @web.authenticated
     @authorized(action="write", resource="jupyter_agent:runs")

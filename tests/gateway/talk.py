@@ -113,7 +113,9 @@ class Talk:
         self.heard.append(str(text))
         return dict(json.loads(text))
 
-    async def until(self, found: str | Callable[[dict[str, Any]], bool], timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+    async def until(
+        self, found: str | Callable[[dict[str, Any]], bool], timeout_s: float = TIMEOUT_S
+    ) -> dict[str, Any]:
         """Reads on until a frame of this type, or one that is wanted. Fails when the socket closes before."""
         wanted = (lambda frame: frame["type"] == found) if isinstance(found, str) else found
         async with asyncio.timeout(timeout_s):
@@ -142,9 +144,7 @@ class Talk:
         """Sends a command and returns its `ack` or `failed`."""
         client_id = fields.pop("clientId", f"c{id(fields)}-{len(self.heard)}")
         await self.say({"type": kind, "clientId": client_id, **fields})
-        return await self.until(
-            lambda frame: frame["type"] in ("ack", "failed") and frame.get("clientId") == client_id
-        )
+        return await self.until(lambda frame: frame["type"] in ("ack", "failed") and frame.get("clientId") == client_id)
 
 
 @contextlib.asynccontextmanager

@@ -22,7 +22,9 @@ CONFIGURATIONS = [
 ]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=CONFIGURATIONS, ids=lambda one: f"{one[0]}-{one[1]}")
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="module", params=CONFIGURATIONS, ids=lambda one: f"{one[0]}-{one[1]}"
+)
 async def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveServer]:
     origin, unauthenticated = request.param
     server = LiveServer(
@@ -35,7 +37,9 @@ async def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         yield server
 
 
-async def outcome(server: LiveServer, *said: Any, headers: dict[str, str] | None = None, host: str | None = None) -> Any:
+async def outcome(
+    server: LiveServer, *said: Any, headers: dict[str, str] | None = None, host: str | None = None
+) -> Any:
     """Returns `auth_success`, the close code, or the HTTP status of the refusal as `"HTTP 403"`."""
     try:
         async with connected(server, headers=headers, host=host) as talk:
