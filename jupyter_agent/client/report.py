@@ -85,7 +85,7 @@ def arguments_line(call: ToolCallView, most: int = 80) -> str:
 
 def call_line(call: ToolCallView) -> str:
     """Returns one tool call on one line: state, name, arguments, time."""
-    return f"{call_symbol(call)} {plain(call.name)}({arguments_line(call)}){call_state(call)}"
+    return f"{call_symbol(call)} {one_line(call.name)}({arguments_line(call)}){call_state(call)}"
 
 
 def call_symbol(call: ToolCallView) -> str:
@@ -110,7 +110,7 @@ def approval_line(approval: Approval) -> str:
 def wants(approval: Approval) -> str:
     """Returns which tool wants to do what kind of thing."""
     what = " and ".join(VERBS[effect] for effect in approval.effects) or "act"
-    return f"{plain(approval.tool_name)} wants to {what}"
+    return f"{one_line(approval.tool_name)} wants to {what}"
 
 
 def preview_text(approval: Approval) -> str:
@@ -152,7 +152,7 @@ def status_line(feed: Feed) -> str:
             )
         parts = [
             f"{SYMBOLS.get(seen.status, '▸')} {WORDS[seen.status]}",
-            plain(model),
+            one_line(model),
             duration(elapsed_s(seen)) if seen.first_at else "",
             count(len(seen.turns), "turn") if seen.turns else "",
             count(len(seen.tool_calls), "tool call") if seen.tool_calls else "",

@@ -37,9 +37,9 @@ def table(columns: Iterable[Column], rows: Iterable[Any]) -> pd.DataFrame:
 
 
 def _series(values: list[Any], dtype: Any) -> pd.Series:
+    if isinstance(dtype, pd.CategoricalDtype):
+        return pd.Series([None if value is None else str(value) for value in values], dtype=dtype)
     if dtype == NAME:
         texts = pd.array([None if value is None else str(value) for value in values], dtype=TEXT)
         return pd.Series(pd.Categorical(texts, categories=pd.Index(texts.dropna().unique(), dtype=TEXT)))
-    if isinstance(dtype, pd.CategoricalDtype):
-        values = [None if value is None else str(value) for value in values]
     return pd.Series(values, dtype=dtype)

@@ -14,7 +14,8 @@ from ..transcript import ToolCallView, Transcript, TurnView
 
 TEXT_SHOWN = 20_000
 RESULT_SHOWN = 2_000
-CALLS_SHOWN = 200
+CALLS_SHOWN = 50
+TURNS_SHOWN = 30
 
 BOX = (
     "font-family: var(--jp-ui-font-family, sans-serif); font-size: var(--jp-ui-font-size1, 13px); "
@@ -47,7 +48,9 @@ def text(feed: Feed) -> str:
 
 
 def _body(seen: Transcript) -> Iterator[str]:
-    for turn in seen.turns:
+    if len(seen.turns) > TURNS_SHOWN:
+        yield f'<div style="{QUIET}">{len(seen.turns) - TURNS_SHOWN} earlier turns: see <code>run.turns.df</code></div>'
+    for turn in seen.turns[-TURNS_SHOWN:]:
         yield from _turn(turn)
     for approval in seen.pending_approvals:
         yield _approval(approval)
@@ -101,7 +104,7 @@ def _words(said: str) -> str:
 
 
 def _lines(seen: Transcript) -> Iterator[str]:
-    for turn in seen.turns:
+    for turn in seen.turns[-TURNS_SHOWN:]:
         if turn.text:
             yield report.plain(turn.text[:TEXT_SHOWN])
         yield from (report.call_line(call) for call in turn.tool_calls.values())

@@ -1,6 +1,7 @@
 import asyncio
 import time
 
+import msgspec
 import pytest
 
 from jupyter_agent.client.client import Client
@@ -9,8 +10,6 @@ from jupyter_agent.client.run import Run
 from jupyter_agent.client.transport import Timing
 from jupyter_agent.records import Run as RunRecord
 from tests.client.peer import TOKEN, Peer, run_record
-
-import msgspec  # isort: skip
 
 QUICK = Timing(heartbeat_s=0.2, ack_s=0.3, first_delay_s=0.02, longest_delay_s=0.1)
 

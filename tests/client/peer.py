@@ -1,5 +1,7 @@
 """A small gateway over a real socket: journals in memory, the protocol, and a switch for every kind of bad luck."""
 
+from __future__ import annotations
+
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,7 +26,7 @@ class Journal:
         self.run_id = run_id
         self.lines: list[bytes] = []
         self.epoch = 1
-        self.sockets: set["Socket"] = set()
+        self.sockets: set[Socket] = set()
 
     def append(self, event: ev.AnyEvent) -> str:
         seq = len(self.lines) + 1

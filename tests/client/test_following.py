@@ -2,13 +2,16 @@
 
 import asyncio
 import random
+from datetime import timedelta
 
 import pytest
 
+from jupyter_agent import events as ev
 from jupyter_agent.client.client import Client
 from jupyter_agent.client.discovery import Gateway
 from jupyter_agent.client.transport import Link, Timing
 from jupyter_agent.exceptions import (
+    ApprovalNotFound,
     ConnectionLost,
     Forbidden,
     GatewayNotFound,
@@ -16,9 +19,10 @@ from jupyter_agent.exceptions import (
     RunNotFound,
     Unauthenticated,
 )
-from jupyter_agent.records import RunStatus
+from jupyter_agent.protocol.commands import Interrupt
+from jupyter_agent.records import Effect, RunRequest, RunStatus
 from tests.client.conftest import QUICK, until
-from tests.client.peer import TOKEN, Peer
+from tests.client.peer import START, TOKEN, Peer
 
 
 def seqs(run):
@@ -123,7 +127,14 @@ async def test_a_snapshot_stands_for_a_history_that_is_gone(peer, open_run):
     [socket] = peer.sockets
     cursor = run.events[-1].id
     socket.say(
-        {"type": "snapshot", "runId": "run_peer", "status": "running", "turn": 2, "text": "So far", "lastEventId": cursor}
+        {
+            "type": "snapshot",
+            "runId": "run_peer",
+            "status": "running",
+            "turn": 2,
+            "text": "So far",
+            "lastEventId": cursor,
+        }
     )
     await until(lambda: run.text == "So far")
     assert len(run.turns) == 2
@@ -137,8 +148,8 @@ async def test_frames_of_types_unknown_here_are_kept_and_change_nothing(peer, op
     run = open_run()
     await until(lambda: len(run.events) == 2)
     [socket] = peer.sockets
-    cursor = journal.append.__self__.lines and run.events[-1].id.rsplit("-", 1)[0]
-    socket.say({"type": "from_the_future", "id": f"{cursor}-3", "runId": "run_peer", "x": 1})
+    before_seq = run.events[-1].id.rsplit("-", 1)[0]
+    socket.say({"type": "from_the_future", "id": f"{before_seq}-3", "runId": "run_peer", "x": 1})
     await until(lambda: len(run.events) == 3)
     assert run.events[2].fields["x"] == 1
     assert run.status is RunStatus.RUNNING
@@ -236,15 +247,11 @@ async def test_a_command_is_sent_again_until_it_is_acknowledged(peer, client, op
 
 async def test_a_command_without_an_answer_is_given_up(peer, client):
     peer.acknowledges = False
-    from jupyter_agent.protocol.commands import Interrupt
-
-    with pytest.raises(ConnectionLost, match="did not answer within 0.2 s"):
+    with pytest.raises(ConnectionLost, match=r"did not answer within 0\.2 s"):
         await client.join(client.transport.command(Interrupt(run_id="run_peer"), timeout_s=0.2))
 
 
 async def test_a_failed_run_raises_one_paragraph(peer, open_run):
-    from jupyter_agent import events as ev
-
     journal = peer.journal()
     journal.begin()
     journal.append(ev.ErrorRaised(code="bad_credentials", message="The key for openai is wrong. Set OPENAI_API_KEY."))
@@ -259,7 +266,7 @@ async def test_an_interrupted_run_raises_with_its_reason(peer, open_run):
     journal = peer.journal()
     journal.begin()
     journal.end(RunStatus.INTERRUPTED, summary="Stopped by owner.")
-    with pytest.raises(RunFailed, match="was interrupted: Stopped by owner."):
+    with pytest.raises(RunFailed, match=r"was interrupted: Stopped by owner\."):
         await asyncio.wait_for(open_run().aresult(), 10)
 
 
@@ -276,8 +283,6 @@ async def test_a_wait_that_takes_too_long_leaves_the_run_alone(peer, open_run):
 
 
 async def test_approvals_are_given_by_id_and_only_where_they_wait(peer, client, open_run):
-    from jupyter_agent.exceptions import ApprovalNotFound
-
     journal = peer.journal()
     journal.begin()
     run = open_run()
@@ -312,8 +317,6 @@ async def test_a_refused_approval_is_the_gateways_fault(peer, open_run):
 
 
 async def test_a_question_is_answered(peer, open_run):
-    from jupyter_agent import events as ev
-
     journal = peer.journal()
     journal.begin()
     journal.append(ev.InputRequest(request_id="req_1", prompt="Which colour?"))
@@ -334,14 +337,10 @@ def test_the_delay_before_a_try_grows_and_has_full_jitter():
 
 
 def ask(journal, approval_id, tool_call_id):
-    from datetime import timedelta
-
-    from jupyter_agent import events as ev
-    from jupyter_agent.records import Effect
-    from tests.client.peer import START
-
     journal.append(
-        ev.AgentEvent(event=ev.ToolCallStart(tool_call_id=tool_call_id, name="create_file", arguments='{"path": "a.txt"}'))
+        ev.AgentEvent(
+            event=ev.ToolCallStart(tool_call_id=tool_call_id, name="create_file", arguments='{"path": "a.txt"}')
+        )
     )
     journal.append(
         ev.ToolConfirmationRequest(
@@ -358,6 +357,4 @@ def ask(journal, approval_id, tool_call_id):
 
 
 def _request():
-    from jupyter_agent.records import RunRequest
-
     return RunRequest(input="x")

@@ -2,12 +2,14 @@
 
 import asyncio
 import base64
+import json
 import os
 from pathlib import Path
 
 import pytest
 from jupyter_client.manager import start_new_async_kernel
 
+from jupyter_agent.records import RunStatus
 from tests.client.conftest import until
 from tests.client.peer import TOKEN, run_record
 
@@ -62,8 +64,6 @@ def journal(peer):
 
 async def call(peer, code=None, *, name="run_cell", call_id="call_1", arguments=None, wait=True):
     """Asks the waiting cell to carry a call out and returns its answer."""
-    import json
-
     await until(lambda: any(name in frame.get("tools", ()) for frame in peer.commands("follow")))
     before = len(peer.commands("client_tool_result"))
     [socket] = peer.sockets
@@ -164,8 +164,6 @@ async def test_the_stop_button_interrupts_the_run(peer, kernel, journal, wait, b
     await kernel.manager.interrupt_kernel()
     await until(lambda: peer.commands("interrupt"), timeout_s=5)
     assert peer.commands("interrupt")[0]["runId"] == "run_peer"
-    from jupyter_agent.records import RunStatus
-
     journal.end(RunStatus.INTERRUPTED)
     reply = await asyncio.wait_for(waiting, 20)
     assert reply["status"] == "error"

@@ -76,11 +76,11 @@ class Yes:
         self.approvals: list[Approval] = []
         self.questions: list[str] = []
 
-    def decide(self, run: Run, approval: Approval) -> bool:
+    def decide(self, _run: Run, approval: Approval) -> bool:
         self.approvals.append(approval)
         return True
 
-    def answer(self, run: Run, asked: InputNeeded) -> str:
+    def answer(self, _run: Run, asked: InputNeeded) -> str:
         self.questions.append(asked.prompt)
         return "Porto"
 
