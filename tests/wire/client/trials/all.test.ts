@@ -10,8 +10,9 @@ import { Witness } from './support.js';
 
 describe('the gateway', { concurrency: 12, timeout: 240_000 }, () => {
   after(() => Witness.allLeave());
+  // The longest first.
+  exactlyOnce();
   liveness();
   commands();
   frames();
-  exactlyOnce();
 });

@@ -159,6 +159,7 @@ export class Witness {
   private readonly log = join(LOGS, `witness-${RTT_MS}-${(witnesses += 1)}.jsonl`);
   private readonly waiting = new Set<() => void>();
   private static readonly present = new Set<Witness>();
+  private static readonly opened: WebSocket[] = [];
 
   constructor(readonly runId: string, options: Partial<GatewayClientOptions> = {}) {
     this.client = new GatewayClient({
@@ -173,6 +174,7 @@ export class Witness {
       createSocket: url => {
         this.sockets += 1;
         this.raw = new WebSocket(url);
+        Witness.opened.push(this.raw);
         return this.raw;
       },
       ...options
@@ -264,6 +266,8 @@ export class Witness {
   static allLeave(): void {
     Witness.present.forEach(witness => witness.leave());
     RawSocket.present.forEach(raw => raw.socket.terminate());
+    // Sockets that were given up would wait for their closing handshake.
+    Witness.opened.forEach(socket => socket.terminate());
   }
 
   private tail(): string {
