@@ -46,8 +46,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
 totals.sort_values().plot.barh(ax=left, title="Missing values by file")
 missing[worst].sort_values().plot.barh(ax=right, title=f"{worst}: by column")
 figure.tight_layout()
-plt.show()
-"""
+plt.show()"""
     )
 
 
@@ -62,7 +61,7 @@ def plot(name: str, columns: Sequence[str], *, histogram: bool) -> str:
         f"name = {_text(name)}\n{_FIND.format(first='name')}frame = pd.read_csv(root / name)\n"
         f"numbers = frame[{chosen}]\n"
         "print(f\"{name}: {len(frame)} rows, drawn: {', '.join(map(str, numbers.columns))}\")\n"
-        f"{kind}\nplt.tight_layout()\nplt.show()\n"
+        f"{kind}\nplt.tight_layout()\nplt.show()"
     )
 
 
@@ -83,7 +82,7 @@ def summary_of_frame(variable: str) -> str:
 def _describe(variable: str, shown: str) -> str:
     return (
         f'print(f"{shown}: {{len({variable})}} rows, {{len({variable}.columns)}} columns")\n'
-        f'print({variable}.describe(include="all").to_string())\n'
+        f'print({variable}.describe(include="all").to_string())'
     )
 
 
@@ -94,7 +93,7 @@ def line_counts(names: Sequence[str]) -> str:
         f"names = [{', '.join(map(_text, names))}]\n{_FIND.format(first='names[0]')}"
         "for name in names:\n"
         '    with open(root / name, errors="replace") as file:\n'
-        '        print(f"{name}: {sum(1 for line in file)} lines")\n'
+        '        print(f"{name}: {sum(1 for line in file)} lines")'
     )
 
 
