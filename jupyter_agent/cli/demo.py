@@ -236,6 +236,7 @@ def _connected(connection_file: Path) -> Iterator[Any]:
 
     kernel = BlockingKernelClient(connection_file=str(connection_file))
     kernel.load_connection_file()
+    kernel.hb_channel.time_to_dead = START_S  # a busy machine is no dead kernel
     kernel.start_channels()
     try:
         kernel.wait_for_ready(timeout=START_S)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
 
 from .. import records
 from ..exceptions import (
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 TICK_S = 1.0
 INTERRUPTED_S = 2.0
+SHOWN_S = 2.0
 LOST_AFTER = timedelta(minutes=5)
 """A wait gives up when there has been no connection for so long. The run itself goes on."""
 
@@ -44,6 +45,15 @@ class WaitInterrupted(KeyboardInterrupt):
 
     def _render_traceback_(self) -> list[str]:
         return [f"Interrupted: {self}"]
+
+
+class View(Protocol):
+    """What shows a run in a notebook's cell."""
+
+    execution_count: int
+
+    async def finished(self) -> None:
+        """Returns, in the client's loop, when the ended run is shown as it ended."""
 
 
 class Run:
@@ -57,7 +67,7 @@ class Run:
         self._client = client
         self._record = record
         self._feed = feed
-        self.view: Any = None
+        self.view: View | None = None
         """The live view that shows the run in a notebook, set by the widgets."""
 
     def __repr__(self) -> str:
@@ -153,6 +163,7 @@ class Run:
                 self._wait_here(timeout)
             else:
                 self._wait_elsewhere(timeout)
+        self._client.wait(self._shown())
         return self._answer()
 
     def _wait_here(self, timeout_s: float | None) -> None:
@@ -191,6 +202,7 @@ class Run:
             await self._interrupt()
         except AgentError as fault:
             return f"the run {self.id} could not be told: {fault.message}"
+        await self._shown()
         return f"the run {self.id} was interrupted too."
 
     def __await__(self) -> Generator[Any, None, str]:
@@ -201,6 +213,7 @@ class Run:
         person pressed Ctrl-C or ■."""
         if not self._feed.is_done:
             await self._await_here(timeout)
+        await self._client.join(self._shown())
         return self._answer()
 
     async def _await_here(self, timeout_s: float | None) -> None:
@@ -240,6 +253,12 @@ class Run:
                     raise WaitInterrupted(said) from None
         finally:
             stop_watching()
+
+    async def _shown(self) -> None:
+        """Lets the view catch up, so that what the cell shows is whole when the cell ends."""
+        if self.view is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.view.finished(), SHOWN_S)
 
     def _answer(self) -> str:
         if self._feed.fault is not None:

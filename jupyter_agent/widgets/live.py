@@ -51,6 +51,7 @@ class LiveView:
         self._shown_pictures: set[str] = set()
         self._drawn_at = 0.0
         self._drawing: asyncio.Task[None] | None = None
+        self._is_final = False
 
     def open(self) -> None:
         """Displays the run and keeps the display current until the run ends."""
@@ -71,15 +72,27 @@ class LiveView:
         self._timer = self._loop.call_later(delay_s, self._draw)
 
     def _draw(self) -> None:
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._drawn_at = self._loop.time()
+        is_done = self._feed.is_done
         self._publish(update=True)
         if self._drawing is None or self._drawing.done():
             self._drawing = self._loop.create_task(self._draw_pictures())
-        if self._feed.is_done:
+        if is_done:
             self._stop()
+            self._is_final = True
         else:
             self._draw_in(TICK_S)
+
+    async def finished(self) -> None:
+        """Draws the ended run at once, with its pictures, and returns when that is done."""
+        if not self._is_final and self._feed.is_done:
+            self._draw()
+        if self._drawing is not None:
+            await self._drawing
+        await self._draw_pictures()
 
     async def _draw_pictures(self) -> None:
         """Displays the pictures of tool results below the view, each once."""

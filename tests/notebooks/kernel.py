@@ -32,6 +32,7 @@ class ServerKernel:
         self.kernel_id = session["kernel"]["id"]
         self.client = AsyncKernelClient()
         self.client.load_connection_file(str(self._server.home / "runtime" / f"kernel-{self.kernel_id}.json"))
+        self.client.hb_channel.time_to_dead = 60.0  # a busy machine is no dead kernel
         self.client.start_channels()
         await self.client.wait_for_ready(timeout=60)
         return self
