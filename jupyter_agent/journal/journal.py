@@ -5,7 +5,7 @@ An event is encoded once, written before anybody sees it, and read in the same b
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+import logging
 from typing import Final
 
 import msgspec
@@ -22,19 +22,25 @@ from ..failpoints import failpoint
 from ..storage.contract import BlobStore, LineStore, LineWriter
 from ..transcript import Transcript
 from .archive import Archives, batches, detail_of, places_of
+from .fold import Folded, fold
 from .follower import Follower, Stored
 from .live import LiveRun, wake
 from .observer import Observer
 from .places import Places
 
+log = logging.getLogger(__name__)
+
 UNUSED_S: Final = 5.0
-"""A blob that was put again this recently may be about to be referred to: it is left to garbage collection."""
+"""A blob that was put this recently may be about to be referred to: it is left to a later sweep."""
 
 
 class Journal:
     """All journals of a store. Runs are opened to append by one process at a time; anybody may follow."""
 
-    def __init__(self, lines: LineStore, blobs: BlobStore, *, observer: Observer | None = None) -> None:
+    def __init__(
+        self, lines: LineStore, blobs: BlobStore, *, observer: Observer | None = None, unused_s: float = UNUSED_S
+    ) -> None:
+        """`unused_s` is for how long nobody must have put a blob before a deletion may take it away."""
         self.lines: Final = lines
         self._blobs = blobs
         self._observer = observer
@@ -43,6 +49,8 @@ class Journal:
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._details: dict[str, str] = {}
+        self._unused_s = unused_s
+        self._sweeping: asyncio.Task[None] | None = None
         self._is_closed = False
         self._changes = 0
 
@@ -90,6 +98,9 @@ class Journal:
     async def aclose(self) -> None:
         """Lets all journals go and ends all followers."""
         self._is_closed = True
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait({self._sweeping})
         if self._opening:
             await asyncio.wait(set(self._opening.values()))
         for run_id in tuple(self._live):
@@ -116,8 +127,7 @@ class Journal:
         live = self._live.get(run_id)
         if live is not None:
             return live.transcript
-        transcript, _ = await self._fold(run_id)
-        return transcript
+        return (await self._fold(run_id)).transcript
 
     async def page(self, run_id: str, *, after: str | None, limit: int) -> tuple[list[bytes], bool]:
         """Returns at most `limit` raw lines after the cursor, and whether there are more now.
@@ -147,7 +157,7 @@ class Journal:
         if not self.lines.exists(run_id) and (key := await self._detail_key(run_id)) is not None:
             return key
         data = await asyncio.to_thread(self._bytes_of, run_id)
-        transcript, places = await asyncio.to_thread(fold, run_id, batches(data))
+        transcript, places, blobs, _ = await asyncio.to_thread(fold, run_id, batches(data))
         if not transcript.is_complete:
             raise RunActive(f"Run {run_id} is {transcript.status}: only what has ended can be archived.")
         events = await self._blobs.put(data)
@@ -159,7 +169,7 @@ class Journal:
         failpoint("archive.detail_kept")
         self._details[run_id] = key
         if self._observer is not None:
-            await self._observer.refer(transcript, (events, key))
+            await self._observer.refer(transcript, {events, key, *blobs})
         return key
 
     async def remove_lines(self, run_id: str) -> None:
@@ -185,11 +195,31 @@ class Journal:
         await self.close(run_id)
         await asyncio.to_thread(self.lines.delete, run_id)
         self._details.pop(run_id, None)
-        keys = await self._observer.release(run_id) if self._observer else ()
-        self._archives.forget(keys)
-        for key in keys:
-            await self._blobs.delete(key, unused_s=UNUSED_S)
+        if self._observer is not None:
+            keys = await self._observer.release(run_id)
+            self._archives.forget(keys)
+            gone = [key for key in keys if await self._blobs.delete(key, unused_s=self._unused_s)]
+            await self._observer.released(run_id, gone)
+            if len(gone) < len(keys) and not self._is_closed and (self._sweeping is None or self._sweeping.done()):
+                self._sweeping = asyncio.create_task(self._sweep_soon(), name="sweep of deleted runs")
         self._changed(run_id)
+
+    async def sweep(self) -> int:
+        """Finishes deletions that were cut short or came too soon after the blobs were put; returns how many. Called
+        at start-up and now and then."""
+        deleted = await self._observer.deleted_runs() if self._observer else ()
+        for run_id in deleted:
+            await self.delete(run_id)
+        return len(deleted)
+
+    async def _sweep_soon(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(self._unused_s)
+                if not await self.sweep():
+                    return
+        except StorageError as fault:
+            log.warning("Blobs of deleted runs are still there, until the next start: %s", fault)
 
     # --- what followers ask -------------------------------------------------------------------------------------
 
@@ -237,22 +267,22 @@ class Journal:
         try:
             writer = await asyncio.to_thread(self.lines.open, run_id, repair=repair)
             try:
-                transcript, places = await self._fold(run_id)
+                folded = await self._fold(run_id)
             except BaseException:
                 writer.close()
                 raise
-            self._take(run_id, writer, transcript, places)
+            self._take(run_id, writer, folded)
         finally:
             del self._opening[run_id]
 
-    def _take(self, run_id: str, writer: LineWriter, transcript: Transcript, places: Places) -> None:
-        transcript.run_id = run_id
+    def _take(self, run_id: str, writer: LineWriter, folded: Folded) -> None:
+        transcript, places, blobs, _ = folded
         self._live[run_id] = LiveRun(writer, transcript, places, waiting=self.waiting(run_id), observer=self._observer)
         if self._observer is not None and transcript.event_count:
-            self._observer.opened(transcript)
+            self._observer.opened(transcript, blobs)
         self._changed(run_id)
 
-    async def _fold(self, run_id: str) -> tuple[Transcript, Places]:
+    async def _fold(self, run_id: str) -> Folded:
         """Reads a whole run back. Raises RunNotFound, StorageError."""
         try:
             return await asyncio.to_thread(fold, run_id, self.lines.read(run_id))
@@ -276,14 +306,3 @@ class Journal:
         wake(self.waiting(run_id))
         if run_id not in self._live:
             del self._waiting[run_id]
-
-
-def fold(run_id: str, stored: Iterable[list[bytes]]) -> tuple[Transcript, Places]:
-    """Returns what batches of good lines say. Blocking where reading them is."""
-    transcript, places = Transcript(run_id=run_id), Places(run_id)
-    for lines in stored:
-        places.take(lines)
-        for line in lines:
-            transcript.apply(ev.decode_line(line))
-    places.is_complete = transcript.is_complete
-    return transcript, places

@@ -13,8 +13,9 @@ class Observer(Protocol):
     def observe(self, event: AnyEvent, transcript: Transcript) -> None:
         """Takes notice of an event. Called on the hot path: it only takes notes."""
 
-    def opened(self, transcript: Transcript) -> None:
-        """Takes notice of a run that was read back: what happened before a restart may not be in the rows yet."""
+    def opened(self, transcript: Transcript, blobs: Iterable[str]) -> None:
+        """Takes notice of a run that was read back, with the blobs that its events name: what happened before a
+        restart may not be in the rows yet."""
 
     async def detail_of(self, run_id: str) -> str | None:
         """Returns the key of the run's detail blob, None while it has none (or there is no such run)."""
@@ -23,4 +24,10 @@ class Observer(Protocol):
         """Records, durably, that the run refers to these blobs."""
 
     async def release(self, run_id: str) -> Sequence[str]:
-        """Forgets what a deleted run referred to; returns the blobs that nobody refers to any more."""
+        """Returns the blobs that a deleted run referred to and nobody else does: they may be deleted."""
+
+    async def released(self, run_id: str, keys: Iterable[str]) -> None:
+        """Takes notice that these blobs of a deleted run are gone."""
+
+    async def deleted_runs(self) -> Sequence[str]:
+        """Returns the deleted runs some of whose blobs may still be there."""

@@ -149,6 +149,7 @@ class Projection:
         self._task: asyncio.Task[None] | None = None
         self._attempted: asyncio.Future[None] | None = None
         self._hurry = asyncio.Event()
+        self._is_closed = False
 
     def observe(self, event: ev.AnyEvent, transcript: Transcript) -> None:
         if isinstance(event, ev.AgentEvent):
@@ -158,13 +159,13 @@ class Projection:
             return
         self._mark(transcript).refs.update(blobs_named(event))
 
-    def opened(self, transcript: Transcript) -> None:
-        self._mark(transcript)
+    def opened(self, transcript: Transcript, blobs: Iterable[str]) -> None:
+        self._mark(transcript).refs.update(blobs)
 
     async def settle(self, run_id: str) -> None:
         """Returns when the rows say all that was observed of the run. Raises StorageError when they cannot be written
         now; they are written later all the same."""
-        while run_id in self._dirty or run_id in self._writing:
+        while not self._is_closed and (run_id in self._dirty or run_id in self._writing):
             self._start()
             self._hurry.set()
             if self._attempted is None:
@@ -180,6 +181,7 @@ class Projection:
                 await self.settle(run_id)
             except StorageError as fault:
                 log.warning("The row of run %s is behind its journal; the next start catches up: %s", run_id, fault)
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -200,6 +202,12 @@ class Projection:
         self._notes.pop(run_id, None)
         return await self._rows.release(run_id)
 
+    async def released(self, run_id: str, keys: Iterable[str]) -> None:
+        await self._rows.released(run_id, keys)
+
+    async def deleted_runs(self) -> Sequence[str]:
+        return await self._rows.deleted_runs()
+
     # --- inside
 
     def _mark(self, transcript: Transcript) -> _Notes:
@@ -212,7 +220,7 @@ class Projection:
         return notes
 
     def _start(self) -> None:
-        if self._task is None or self._task.done():
+        if not self._is_closed and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._keep_up(), name="projection")
 
     async def _keep_up(self) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .blobs import FileBlobs
-from .faults import make_folder
+from .faults import make_folder, storage_fault
 from .journals import FileLines
 from .sql import SqlRows
 
@@ -32,4 +32,23 @@ def open_storage(folder: Path) -> Storage:
     return Storage(folder=folder, rows=SqlRows(folder / DATABASE), lines=FileLines(folder), blobs=FileBlobs(folder))
 
 
-__all__ = ["Storage", "open_storage"]
+def set_database_aside(folder: Path) -> Path:
+    """Moves the database of a data folder, which nobody has open, to the quarantine; returns where it is now.
+
+    Raises StorageError.
+    """
+    make_folder(folder / "quarantine")
+    number = 0
+    while (kept := folder / "quarantine" / f"{DATABASE}.{number}").exists():
+        number += 1
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path = folder / f"{DATABASE}{suffix}"
+        try:
+            if path.exists():
+                path.rename(kept.with_name(kept.name + suffix))
+        except OSError as fault:
+            raise storage_fault(fault, path, "setting the database aside") from fault
+    return kept
+
+
+__all__ = ["DATABASE", "Storage", "open_storage", "set_database_aside"]

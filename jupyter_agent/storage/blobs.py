@@ -31,6 +31,7 @@ class FileBlobs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "blobs"
+        self.quarantine = folder / "quarantine"
         self._fault: StorageUnavailable | None = None
 
     def path(self, key: str) -> Path:
@@ -61,6 +62,16 @@ class FileBlobs:
     def temporaries(self) -> list[Path]:
         """Returns the files that puts left behind when their process died. Blocking."""
         return sorted(self.folder.glob(f"??/*{TEMPORARY}"))
+
+    def set_aside(self, path: Path) -> Path:
+        """Moves a file that is no good blob to the quarantine and returns where it is now. Blocking."""
+        make_folder(self.quarantine)
+        kept = self.quarantine / f"blob-{path.parent.name}{path.name}-{secrets.token_hex(4)}"
+        try:
+            path.rename(kept)
+        except OSError as fault:
+            raise storage_fault(fault, path, "setting a blob aside") from fault
+        return kept
 
     def _put(self, data: bytes) -> str:
         if self._fault:

@@ -133,9 +133,11 @@ class RowStore(Protocol):
         """Writes what journals say of runs that have a row: only the columns that journals decide, in one
         transaction. `refs` are (blob key, run id, user id)."""
 
-    async def restore_run(self, run: Run) -> None:
-        """Inserts the row of a run that has none, and its thread's where that is gone: what a rebuild does. Raises
-        Conflict."""
+    async def restore_run(self, run: Run, lines: Sequence[Turn], refs: Iterable[tuple[str, str, str]]) -> None:
+        """Writes a run's row, turns and references anew, and its thread's row where that is gone: what a rebuild does.
+
+        Raises Conflict for a run or thread that is another user's, ThreadBusy for a second active run of a thread.
+        """
 
     async def delete_run(self, run_id: str, *, by: Principal) -> None:
         """Raises RunActive while it is active."""
@@ -165,8 +167,13 @@ class RowStore(Protocol):
         """Records that a run (or a user's upload) refers to a blob."""
 
     async def release(self, run_id: str) -> Sequence[str]:
-        """Forgets what a deleted run referred to; returns the blobs that nobody refers to any more. A run that is
-        there keeps its references."""
+        """Returns the blobs that a deleted run referred to and nobody else does. A run that is there keeps its own."""
+
+    async def released(self, run_id: str, keys: Iterable[str]) -> None:
+        """Forgets that a deleted run referred to these blobs, which are gone."""
+
+    async def deleted_runs(self) -> Sequence[str]:
+        """Returns the deleted runs whose blobs were not all `released`."""
 
     def referred_blobs(self) -> AsyncIterator[tuple[str, str]]:
         """Yields every (blob key, run id) that the rows know; the run id is "" for uploads."""

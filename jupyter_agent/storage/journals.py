@@ -103,6 +103,28 @@ class FileLines:
         except OSError as fault:
             raise storage_fault(fault, path, "reading the journal") from fault
 
+    def look(self, run_id: str) -> Survey:
+        """Returns what is good in a journal and what is not, and changes nothing. Blocking. Raises RunNotFound."""
+        path = self.path(run_id)
+        try:
+            with path.open("rb") as file:
+                return survey(file, run_id, path)
+        except FileNotFoundError as fault:
+            raise RunNotFound(f"There is no journal of run {run_id!r}.") from fault
+        except OSError as fault:
+            raise storage_fault(fault, path, "reading the journal") from fault
+
+    def is_held(self, run_id: str) -> bool:
+        """Tells whether a writer has the journal, here or in another process."""
+        try:
+            with self.path(run_id).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return False
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+
     def exists(self, run_id: str) -> bool:
         return self.path(run_id).is_file()
 

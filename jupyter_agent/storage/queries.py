@@ -6,14 +6,15 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ..exceptions import RunNotFound, ThreadNotFound
-from ..records import ACTIVE, TERMINAL, Principal, RunStatus, ThreadStatus, Turn, clean
-from .tables import Row, blob_refs, runs, threads, turn_values, turns
+from ..exceptions import Conflict, RunNotFound, ThreadNotFound
+from ..records import ACTIVE, TERMINAL, Principal, Run, RunStatus, Thread, ThreadStatus, Turn, clean
+from .tables import Row, blob_refs, runs, thread_values, threads, turn_values, turns
 
 ACTIVE_STATUSES: Final = sorted(ACTIVE)
 TERMINAL_STATUSES: Final = sorted(TERMINAL)
 CHUNK: Final = 500
 """Values in one `IN`: databases bound their number."""
+TITLE_CHARS: Final = 80
 
 
 def is_of(table: sa.Table, by: Principal) -> sa.ColumnElement[bool]:
@@ -77,6 +78,11 @@ async def put_refs(db: AsyncConnection, refs: Iterable[tuple[str, str, str]]) ->
             await db.execute(sa.insert(blob_refs).values(**values))
 
 
+async def drop_refs(db: AsyncConnection, run_id: str, keys: Iterable[str]) -> None:
+    for key in keys:
+        await db.execute(sa.delete(blob_refs).where(blob_refs.c.key == key, blob_refs.c.run_id == run_id))
+
+
 async def delete_run(db: AsyncConnection, run_id: str) -> None:
     """Deletes a run's rows; what it refers to is remembered until its blobs are dealt with."""
     run = await run_row(db, run_id)
@@ -105,6 +111,24 @@ async def referred(db: AsyncConnection, keys: Sequence[str], *, by: Principal | 
         for query in queries:
             found |= set((await db.execute(query)).scalars())
     return found
+
+
+async def restore_thread(db: AsyncConnection, run: Run) -> None:
+    """Makes the thread of a run where there is none. Raises Conflict where run or thread are another user's."""
+    there = await first(db, sa.select(runs.c.user_id).where(runs.c.run_id == run.run_id))
+    thread = await first(db, sa.select(threads.c.user_id).where(threads.c.thread_id == run.thread_id))
+    for name, row in ((f"Run {run.run_id}", there), (f"Thread {run.thread_id}", thread)):
+        if row is not None and row["user_id"] != run.user_id:
+            raise Conflict(f"{name} belongs to {row['user_id']!r}, the events of run {run.run_id} to {run.user_id!r}.")
+    if thread is None:
+        made = Thread(
+            thread_id=run.thread_id,
+            user_id=run.user_id,
+            title=(run.first_human_message or "")[:TITLE_CHARS].strip() or None,
+            created_at=run.created_at,
+            updated_at=run.updated_at,
+        )
+        await db.execute(sa.insert(threads).values(**thread_values(made)))
 
 
 async def update_threads(db: AsyncConnection, thread_ids: Iterable[str]) -> None:

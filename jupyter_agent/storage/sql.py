@@ -194,23 +194,24 @@ class SqlRows:
 
         await self._write(project)
 
-    async def restore_run(self, run: Run) -> None:
+    async def restore_run(self, run: Run, lines: Sequence[Turn], refs: Iterable[tuple[str, str, str]]) -> None:
         async def restore(db: AsyncConnection) -> None:
-            thread = await queries.first(db, sa.select(threads).where(threads.c.thread_id == run.thread_id))
-            if thread is None:
-                found = Thread(
-                    thread_id=run.thread_id, user_id=run.user_id, created_at=run.created_at, updated_at=run.updated_at
-                )
-                await db.execute(sa.insert(threads).values(**thread_values(found)))
-            elif thread["user_id"] != run.user_id:
-                raise Conflict(f"Thread {run.thread_id} is of {thread['user_id']!r}, run {run.run_id} of another.")
-            await db.execute(sa.insert(runs).values(**run_values(run)))
+            await queries.restore_thread(db, run)
+            values = run_values(run)
+            if await queries.existing(db, [run.run_id]):
+                await db.execute(sa.update(runs).where(runs.c.run_id == run.run_id).values(**values))
+                await db.execute(sa.delete(turns).where(turns.c.run_id == run.run_id))
+            else:
+                await db.execute(sa.insert(runs).values(**values))
+            for turn in lines:
+                await queries.put_turn(db, turn)
+            await queries.put_refs(db, refs)
             await queries.update_threads(db, [run.thread_id])
 
         try:
             await self._write(restore)
         except _Clash as fault:
-            raise Conflict(f"Run {run.run_id} cannot be restored: its thread has another active run.") from fault
+            raise ThreadBusy(f"Thread {run.thread_id} has another active run than {run.run_id}.") from fault
 
     async def delete_run(self, run_id: str, *, by: Principal) -> None:
         async def delete(db: AsyncConnection) -> None:
@@ -281,12 +282,22 @@ class SqlRows:
         async def release(db: AsyncConnection) -> Sequence[str]:
             if await queries.existing(db, [run_id]):
                 return ()
-            rows = await db.execute(sa.select(blob_refs.c.key).where(blob_refs.c.run_id == run_id).distinct())
-            keys = list(rows.scalars())
-            await db.execute(sa.delete(blob_refs).where(blob_refs.c.run_id == run_id))
-            return sorted(set(keys) - await queries.referred(db, keys))
+            of_run = blob_refs.c.run_id == run_id
+            keys = set((await db.execute(sa.select(blob_refs.c.key).where(of_run))).scalars())
+            shared = await queries.referred(db, sorted(keys))
+            await queries.drop_refs(db, run_id, shared)
+            return sorted(keys - shared)
 
         return await self._write(release)
+
+    async def released(self, run_id: str, keys: Iterable[str]) -> None:
+        await self._write(lambda db: queries.drop_refs(db, run_id, keys))
+
+    async def deleted_runs(self) -> Sequence[str]:
+        is_deleted = sa.not_(sa.exists().where(runs.c.run_id == blob_refs.c.run_id)) & (blob_refs.c.run_id != "")
+        async with self._reading() as db:
+            query = sa.select(blob_refs.c.run_id).where(is_deleted).distinct().order_by(blob_refs.c.run_id)
+            return list((await db.execute(query)).scalars())
 
     async def referred_blobs(self) -> AsyncIterator[tuple[str, str]]:
         """Yields every (blob key, run id) that the rows know; the run id is "" for uploads."""
