@@ -239,7 +239,7 @@ class Transcript:
                 reason=event.reason,
                 actor=event.actor,
             )
-            if event.remember:
+            if event.remember and event.decision in (Decision.APPROVE, Decision.EDIT):
                 self.grants.add((asked.tool_name, tuple(asked.effects)))
 
     def _trace(self, event: ev.ToolTraceStart | ev.ToolTraceFinish) -> None:

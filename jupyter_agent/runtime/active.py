@@ -159,6 +159,9 @@ class ActiveRun:
                 f"The approval {approval_id} was decided before: {approval.decision} by {approval.actor}.",
                 details={"decision": approval.decision, "actor": approval.actor},
             )
+        if decision not in (Decision.APPROVE, Decision.EDIT):
+            # Only a yes can be remembered: a no covers this call, and the next one is asked about again.
+            remember = None
         event = ev.ApprovalResolved(
             approval_id=approval_id,
             tool_call_id=approval.tool_call_id,
