@@ -120,6 +120,21 @@ async def test_what_a_crash_took_back_is_forgotten(peer, open_run):
     assert seqs(run) == list(range(1, 7))
 
 
+async def test_what_comes_twice_is_taken_once(peer, open_run):
+    journal = peer.journal()
+    journal.begin()
+    journal.say("once ")
+    run = open_run()
+    await until(lambda: len(run.events) == 3)
+    [socket] = peer.sockets
+    for line in journal.lines:
+        socket.say(line)
+    journal.say("more")
+    await until(lambda: len(run.events) >= 4)
+    assert run.text == "once more"
+    assert seqs(run) == [1, 2, 3, 4]
+
+
 async def test_a_snapshot_stands_for_a_history_that_is_gone(peer, open_run):
     peer.journal().begin()
     run = open_run()
