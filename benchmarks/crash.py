@@ -27,7 +27,9 @@ async def wage(kills: int, seed: int) -> Books:
 def table(books: Books, seconds: float) -> str:
     """Returns the books as a table."""
     rows = [
-        ("kills", f"{books.kills:,}, {books.kills_while_starting:,} of them while the server started"),
+        ("kills", f"{books.kills:,}"),
+        ("… while the server started", f"{books.kills_while_starting:,}"),
+        ("… in the middle of a durable transition", f"{books.kills_in_transition:,}"),
         (
             "runs",
             f"{books.runs.total():,}: " + ", ".join(f"{count:,} {status}" for status, count in books.runs.items()),

@@ -39,7 +39,7 @@ class LiveServer:
         self._without = home / "without"
         self._options = options
         self._extensions = dict.fromkeys(OTHERS, False) | dict.fromkeys(("jupyter_agent", *extensions), True)
-        self._environment = environment or {}
+        self.environment = dict(environment or {})
         self._process: asyncio.subprocess.Process | None = None
         self._http = AsyncHTTPClient(force_instance=True, max_clients=100)
 
@@ -63,17 +63,21 @@ class LiveServer:
     async def start(self) -> None:
         """Starts the process and waits until the extension answers."""
         await self.launch()
+        if not await self.ready():
+            await self.stop()
+            raise RuntimeError(f"The server did not start. It said:\n{self.log.read_text()[-4000:]}")
+
+    async def ready(self) -> bool:
+        """Waits until the extension answers; False when the process ended, or does not answer well in a minute."""
         assert self._process is not None
         deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
+        while self._process.returncode is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 status, _ = await self.request("GET", "jupyter-agent/api/health")
                 if status == 200:
-                    return
-            if self._process.returncode is not None or time.monotonic() > deadline:
-                await self.stop()
-                raise RuntimeError(f"The server did not start. It said:\n{self.log.read_text()[-4000:]}")
+                    return True
             await asyncio.sleep(0.05)
+        return False
 
     async def launch(self) -> None:
         """Starts the process and does not wait for it."""
@@ -106,15 +110,27 @@ class LiveServer:
             "JUPYTER_DATA_DIR": str(self.home / "data"),
             "JUPYTER_RUNTIME_DIR": str(self.home / "runtime"),
             "IPYTHONDIR": str(self.home / "ipython"),
-            **self._environment,
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(self._without), self._environment.get("PYTHONPATH")])),
+            **self.environment,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(self._without), self.environment.get("PYTHONPATH")])),
         }
 
     async def kill(self) -> None:
         """SIGKILL to the server alone: nothing is said, nothing is finished."""
         assert self._process is not None
-        self._process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
         await self._process.wait()
+
+    async def died(self, *, within_s: float) -> bool:
+        """Tells whether the process ended by itself in this time."""
+        assert self._process is not None
+        if self._process.returncode is not None:
+            return True
+        try:
+            await asyncio.wait_for(self._process.wait(), within_s)
+        except TimeoutError:
+            return False
+        return True
 
     async def stop(self) -> None:
         """Asks the server to end, and ends it with whatever it left after ten seconds."""

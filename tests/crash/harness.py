@@ -16,13 +16,15 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
 from jupyter_agent import events as ev
+from jupyter_agent import failpoints
 from jupyter_agent.testing import check_events
 from tests.live_server import TOKEN, LiveServer
 
 RUNS_AT_ONCE = 3
 LONGEST_LIFE_S = 2.0
 """A server is killed at a random instant of its first seconds: runs take about as long."""
-KILLED_WHILE_STARTING = 0.2
+KILLED_WHILE_STARTING = 0.15
+KILLED_IN_TRANSITION = 0.4
 LONGEST_START_S = 1.5
 END_TIMEOUT_S = 60.0
 
@@ -75,6 +77,7 @@ class Books:
     """The approvals by which each side effect was allowed."""
     kills: int = 0
     kills_while_starting: int = 0
+    kills_in_transition: int = 0
     runs_hit: int = 0
     asked_again: int = 0
     runs: Counter[str] = field(default_factory=Counter)
@@ -142,14 +145,16 @@ class Follower:
 
     def _decide(self, frame: dict[str, Any]) -> dict[str, Any]:
         """Approves most of what is asked, and half of what may have run already: again, or never mind."""
-        approval_id = frame["approvalId"]
+        approval_id, effect = frame["approvalId"], effect_of(frame["tool"]["name"], frame["tool"]["arguments"])
         if approval_id not in self.books.decisions:
             may_have_run = "warning" in frame["preview"]
+            if self.books.approvals[effect] and not may_have_run:
+                self.books.faults.append(f"{effect} is asked for again without saying that it may have happened")
             self.books.asked_again += may_have_run
             self.books.decisions[approval_id] = self.chance.random() < (0.5 if may_have_run else 0.9)
         approved = self.books.decisions[approval_id]
         if approved:
-            self.books.approvals[effect_of(frame["tool"]["name"], frame["tool"]["arguments"])].add(approval_id)
+            self.books.approvals[effect].add(approval_id)
         answer = {"type": "tool_confirmation", "toolCallId": frame["toolCallId"], "approved": approved}
         return answer | {"approvalId": approval_id}
 
@@ -161,32 +166,55 @@ class Campaign:
         self.server = server
         self.books = Books()
         self._chance = random.Random(seed)
+        self._is_fed = False
         self._names = (f"run{number}" for number in range(1_000_000))
         self._known: dict[str, Follower] = {}
         self._following: dict[asyncio.Task[None], Follower] = {}
 
     async def wage(self, kills: int) -> Books:
         """Kills the server so often, lets everything come to its end, and returns the books."""
-        await self.server.start()
         while self.books.kills < kills:
-            feeding = asyncio.create_task(self._feed())
-            await asyncio.sleep(self._chance.random() * LONGEST_LIFE_S)
-            feeding.cancel()
-            await asyncio.gather(feeding, return_exceptions=True)
-            await self._kill()
-            while self.books.kills < kills and self._chance.random() < KILLED_WHILE_STARTING:
-                await self.server.launch()
-                await asyncio.sleep(self._chance.random() * LONGEST_START_S)
-                await self._kill()
+            self._arm()
+            await self.server.launch()
+            if self._chance.random() < KILLED_WHILE_STARTING:
+                await self.server.died(within_s=self._chance.random() * LONGEST_START_S)
                 self.books.kills_while_starting += 1
-            await self.server.start()
-            await self._adopt()
+            elif await self.server.ready():
+                await self._live(self._chance.random() * LONGEST_LIFE_S)
+            elif await self.server.died(within_s=0):
+                self.books.kills_in_transition += 1
+            else:
+                self.books.faults.append(f"kill {self.books.kills}: the server does not get well after it")
+            await self.server.kill()
+            self._note_kill()
+        self.server.environment.pop(failpoints.ENVIRONMENT, None)
+        await self.server.start()
+        await self._adopt()
         await self._come_to_an_end()
         return self.books
 
+    def _arm(self) -> None:
+        """Lets some servers die by themselves, in the middle of one of the transitions that must survive it."""
+        self.server.environment.pop(failpoints.ENVIRONMENT, None)
+        if self._chance.random() < KILLED_IN_TRANSITION:
+            name, nth = self._chance.choice(sorted(failpoints.NAMES)), self._chance.randint(1, 12)
+            self.server.environment[failpoints.ENVIRONMENT] = f"{name}=kill;nth={nth}"
+
+    async def _live(self, life_s: float) -> None:
+        """Lets runs go on for so long, or until the server dies."""
+        with contextlib.suppress(OSError):
+            await self._adopt()
+        self._is_fed = True
+        feeding = asyncio.create_task(self._feed())
+        if await self.server.died(within_s=life_s):
+            self.books.kills_in_transition += 1
+        self._is_fed = False
+        await self.server.kill()
+        await feeding
+
     async def _feed(self) -> None:
-        """Keeps some runs on their way."""
-        while True:
+        """Keeps some runs on their way. The server may be killed while it starts one."""
+        while self._is_fed:
             if len(self._following) < RUNS_AT_ONCE:
                 with contextlib.suppress(OSError):
                     tools = ["create_file", "ask_user"]
@@ -202,8 +230,7 @@ class Campaign:
         self._following[task] = follower
         task.add_done_callback(self._following.pop)
 
-    async def _kill(self) -> None:
-        await self.server.kill()
+    def _note_kill(self) -> None:
         self.books.kills += 1
         self.books.runs_hit += len(self._following)
         self._sweep()

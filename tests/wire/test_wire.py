@@ -73,8 +73,7 @@ async def test_a_browser_client_is_told_everything_once(server: LiveServer, tmp_
         }
         code, said = await node("--test", "--test-reporter=spec", str(TRIALS), environment=environment)
         breaking.cancel()
-    print(said)
-    assert code == 0, "The trials failed; what they said stands below."
+    assert code == 0, said
     check_logs(tmp_path)
 
 
