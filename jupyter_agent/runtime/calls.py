@@ -165,7 +165,7 @@ async def _note_decision(run: ActiveRun, view: ToolCallView, *, policy: str) -> 
 
 
 async def _bounded(run: ActiveRun, preview: dict[str, Any]) -> dict[str, Any]:
-    """Returns the preview, or a pointer to it where it is too long for an event: nobody approves what they cannot see whole."""
+    """Returns the preview, or a pointer to it where it is too long for an event: the whole is what gets approved."""
     text = json.dumps(preview, ensure_ascii=False)
     if len(text) <= MAX_PREVIEW_CHARS:
         return preview

@@ -123,7 +123,8 @@ async def make_turn(run: ActiveRun, *, closing_note: str | None = None) -> TurnR
                 if not fault.retryable or _cuts(run) > run.means.settings.retries:
                     raise
                 return turn
-            if not fault.retryable or attempt >= run.means.settings.retries:
+            patience_s = run.means.settings.longest_retry_after_s
+            if not fault.retryable or attempt >= run.means.settings.retries or (fault.retry_after_s or 0) > patience_s:
                 raise
             await _back_off(run, fault, attempt)
             attempt += 1
@@ -151,6 +152,7 @@ async def _request(run: ActiveRun, new: tuple[Message, ...], *, has_tools: bool)
         run_id=run.run_id,
         thread_id=run.thread_id,
         images=images,
+        settings=run.request.kwargs,
     )
 
 

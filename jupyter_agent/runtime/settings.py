@@ -25,6 +25,7 @@ class RunnerSettings:
     input_timeout_s: float = 24 * 3600.0
     retries: int = 3
     retry_base_s: float = 1.0
+    longest_retry_after_s: float = 60.0
     stop_within_s: float = 1.5
     drain_within_s: float = 5.0
     compact_at: float = 0.8

@@ -116,7 +116,7 @@ class World:
         """Waits until the run is over and its rows say so."""
         await self.events(run)
         async with asyncio.timeout(TIMEOUT_S):
-            while run.run_id in self.runner.active_run_ids:  # noqa: ASYNC110 - what a client would see by asking
+            while run.run_id in self.runner.active_run_ids:
                 await asyncio.sleep(0.005)
         return await self.storage.rows.get_run(run.run_id, by=ALICE)
 

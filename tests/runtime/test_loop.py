@@ -292,3 +292,15 @@ async def test_an_input_too_long_for_an_event_reaches_the_model_whole(world: Wor
     turns = await load_turns(world.storage.blobs, await world.journal.load(run.run_id))
     assert turns[0].request[0].text == text
     assert first_toolbox().names
+
+
+async def test_a_provider_that_asks_for_long_patience_is_not_waited_for(world: World) -> None:
+    script = [{"text": "x", "fail": {"code": "model_rate_limited", "retry_after_s": 3000}}]
+    events = await world.events(await world.start(script))
+    assert "ModelRetry" not in kinds(events)
+    assert next(one for one in events if isinstance(one, ev.ErrorRaised)).code == "model_rate_limited"
+
+
+async def test_settings_of_the_model_reach_it(world: World) -> None:
+    run = await world.start(model="demo", script=None, input="hello", kwargs={"pace": 0})
+    assert (await world.events(run))[-1].status is RunStatus.COMPLETED
