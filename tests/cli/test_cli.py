@@ -87,7 +87,7 @@ async def test_run_without_a_terminal_rejects_what_would_ask(server, tmp_path):
 async def test_run_on_a_terminal_asks(server, tmp_path, answers, written):
     script = tmp_path / "script.json"
     script.write_text(json.dumps(WRITE))
-    code, out, err = await Called(server, "run", "--script", str(script), "Write.", answers=answers)()
+    code, _, err = await Called(server, "run", "--script", str(script), "Write.", answers=answers)()
     assert code == 0, err
     assert "create_file wants to write" in err
     assert "a.txt" in err
