@@ -4,7 +4,7 @@ import { Token } from '@lumino/coreutils';
 import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
 
-import type { Ack, AnyCommand, AnyFrame, Follow } from './protocol';
+import type { Ack, AnyCommand, AnyFrame, Follow, RunStatus } from './protocol';
 
 /**
  * Where a connection stands.
@@ -50,4 +50,30 @@ export interface IConnection extends IDisposable {
 export const IConnection = new Token<IConnection>(
   'jupyter-agent:IConnection',
   'The connection to the agent gateway: follow runs and send commands over one socket.'
+);
+
+/** One's own runs that are not over. */
+export interface IActivity extends IDisposable {
+  /** Whether this is what the gateway says now. */
+  readonly isCurrent: boolean;
+
+  /** Why the runs are not known, or null. */
+  readonly fault: string | null;
+
+  /** The status of every run that is not over, by the run's id. */
+  readonly active: ReadonlyMap<string, RunStatus>;
+
+  /** How many runs are working. */
+  readonly running: number;
+
+  /** How many runs wait for a person. */
+  readonly waiting: number;
+
+  readonly changed: ISignal<IActivity, void>;
+}
+
+/** The activity of one's runs, shared by whoever shows it. */
+export const IActivity = new Token<IActivity>(
+  'jupyter-agent:IActivity',
+  "One's own agent runs that are not over: which there are, which work and which wait for a person."
 );

@@ -3,6 +3,7 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 
 import WebSocket, { WebSocketServer } from 'ws';
 
@@ -26,14 +27,15 @@ export class Socket {
   }
 }
 
-/** What REST requests are answered, by path and query: a status and a body. */
-type Answer = (path: string, query: URLSearchParams) => readonly [number, unknown];
+/** What REST requests are answered, by path, query and what was posted, if anything: a status and a body. */
+type Answer = (path: string, query: URLSearchParams, posted: unknown) => readonly [number, unknown];
 
 export class Peer {
   private constructor(private readonly _server: Server) {
-    _server.on('request', (request, response) => {
+    _server.on('request', async (request, response) => {
       const { pathname, searchParams } = new URL(request.url ?? '', this.url);
-      const [status, body] = this.onRequest(pathname, searchParams);
+      const sent = await text(request);
+      const [status, body] = this.onRequest(pathname, searchParams, sent ? JSON.parse(sent) : undefined);
       this.requests.push(`${pathname}?${searchParams}`);
       response.writeHead(status, { 'Content-Type': 'application/json' });
       response.end(typeof body === 'string' ? body : JSON.stringify(body));
@@ -92,6 +94,15 @@ export async function until(condition: () => boolean): Promise<void> {
     }
     await pause(2);
   }
+}
+
+/** Closes every dialog of the page as a person does. */
+export async function closeDialogs(): Promise<void> {
+  await until(() => {
+    const dialog = document.querySelector('.jp-Dialog');
+    dialog?.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', bubbles: true }));
+    return dialog === null;
+  });
 }
 
 /** Lets enough time pass for what must not happen. */

@@ -7,6 +7,7 @@
 import type { JupyterFrontEnd } from '@jupyterlab/application';
 import { ServerConnection } from '@jupyterlab/services';
 import type { IStatusBar } from '@jupyterlab/statusbar';
+import { CommandRegistry } from '@lumino/commands';
 import type { Widget } from '@lumino/widgets';
 import WebSocket from 'ws';
 
@@ -14,11 +15,12 @@ import plugins from '../index';
 import type { Run, RunStatus } from '../protocol';
 import { RequestFailed, request } from '../request';
 import type { IConnection } from '../tokens';
-import { Peer, type Socket, until } from './peer';
+import { closeDialogs, Peer, type Socket, until } from './peer';
 
 let peer: Peer;
 let settings: ServerConnection.ISettings;
 let connection: IConnection;
+let commands: CommandRegistry;
 
 function run(runId: string, status: RunStatus): Run {
   const at = '2026-01-01T00:00:00Z';
@@ -36,12 +38,15 @@ function run(runId: string, status: RunStatus): Run {
 
 /** Activates the plugins as JupyterLab does and returns the item that is registered. */
 function activate(): Widget {
-  const app = { serviceManager: { serverSettings: settings } } as unknown as JupyterFrontEnd;
+  commands = new CommandRegistry();
+  const app = { commands, serviceManager: { serverSettings: settings } } as unknown as JupyterFrontEnd;
   const items: Widget[] = [];
   const statusBar = { registerStatusItem: (_: string, { item }: IStatusBar.IItem) => items.push(item) };
-  const [first, second] = plugins as unknown as { activate: (...services: unknown[]) => unknown }[];
+  const [first, second, third, fourth] = plugins as unknown as { activate: (...services: unknown[]) => unknown }[];
   connection = first?.activate(app) as IConnection;
-  second?.activate(app, connection, statusBar, null);
+  const activity = second?.activate(app, connection);
+  third?.activate(app, connection, activity, null, null);
+  fourth?.activate(app, activity, statusBar, null);
   expect(items).toHaveLength(1);
   return items[0] as Widget;
 }
@@ -89,7 +94,7 @@ it('is offline before it knows, then counts what is listed', async () => {
   expect(item.node.textContent).toBe('Agent: offline');
   await until(() => item.node.textContent === 'Agent: 1 running · 2 waiting');
   expect(item.node.dataset.waiting).toBe('true');
-  expect(peer.sockets[0]?.heard).toEqual([
+  expect(peer.sockets[0]?.heard.slice(0, 2)).toEqual([
     { type: 'auth', token: 'secret' },
     { type: 'follow', runId: '*' }
   ]);
@@ -113,8 +118,8 @@ it('follows every change', async () => {
 it('believes what it is told over a list that was older', async () => {
   runs = [run('run_a', 'running')];
   const list = peer.onRequest;
-  peer.onRequest = (path, query) => {
-    const answer = list(path, query);
+  peer.onRequest = (path, query, posted) => {
+    const answer = list(path, query, posted);
     tell(peer.sockets[0], 'run_a', 'status', 'completed');
     tell(peer.sockets[0], 'run_b', 'created', 'running');
     tell(peer.sockets[0], 'run_b', 'status', 'waiting_input');
@@ -132,6 +137,16 @@ it('is offline while the connection is lost, and lists anew', async () => {
   peer.sockets[0]?.kill();
   await until(() => item.node.textContent === 'Agent: offline');
   await until(() => item.node.textContent === 'Agent: 0 running · 1 waiting');
+});
+
+it('answers what waits when it is clicked', async () => {
+  const item = activate();
+  const asked: string[] = [];
+  commands.commandExecuted.connect((_, { id }) => asked.push(id));
+  item.node.querySelector('button')?.click();
+  await until(() => document.querySelector('.jp-Dialog') !== null);
+  await closeDialogs();
+  expect(asked).toEqual(['jupyter-agent:answer']);
 });
 
 it('says why it is offline', async () => {

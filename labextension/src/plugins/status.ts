@@ -4,32 +4,28 @@ import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/applica
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
+import { CommandIDs } from '../commands';
 import { StatusItem } from '../components/status';
-import { ActivityModel } from '../model';
-import type { Run } from '../protocol';
-import { requestAll } from '../request';
-import { IConnection } from '../tokens';
+import { IActivity } from '../tokens';
 
 export const status: JupyterFrontEndPlugin<void> = {
   id: 'jupyter-agent:status',
   description: 'Counts agent runs in the status bar.',
   autoStart: true,
-  requires: [IConnection],
+  requires: [IActivity],
   optional: [IStatusBar, ITranslator],
   activate: (
     app: JupyterFrontEnd,
-    connection: IConnection,
+    activity: IActivity,
     statusBar: IStatusBar | null,
     translator: ITranslator | null
   ): void => {
     if (!statusBar) {
       return;
     }
-    const settings = app.serviceManager.serverSettings;
-    const model = new ActivityModel(connection, status => requestAll<Run>('runs', settings, { status, limit: 200 }));
     const trans = (translator ?? nullTranslator).load('jupyter_agent');
     statusBar.registerStatusItem('jupyter-agent:status', {
-      item: new StatusItem(model, trans),
+      item: new StatusItem(activity, trans, () => void app.commands.execute(CommandIDs.answer)),
       align: 'left',
       rank: 20
     });
