@@ -1,7 +1,8 @@
 """What happened: one frozen struct an event. A journal line is a wire frame.
 
-An event is encoded once, when the journal gives it its id, and stored, streamed, replayed, archived and tabulated
-in those bytes.
+An event is encoded once, when the journal gives it its id, and stored, streamed, replayed, archived and tabulated in
+those bytes.
+
 Rules:
 
 - The first six types with their fields and kinds are what third-party clients already speak: never rename them.
@@ -119,8 +120,7 @@ AnyKind = (
 
 
 class Event(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag_field="type"):
-    """Base of all events. `id`, `run_id` and `at` are given by the journal: an event that was not appended has
-    none."""
+    """Base of all events. `id`, `run_id` and `at` are given by the journal: an event that was not appended has none."""
 
     id: str = ""
     run_id: str = ""
@@ -424,8 +424,8 @@ _CRC_BYTES = len(b',"crc":"00000000"}')
 def encode_line(event: AnyEvent) -> bytes:
     """Returns the event's wire frame with its checksum as last field, without a newline.
 
-    The checksum is zlib's CRC-32 of the encoding without its final brace. Raises InvalidRequest for text that is
-    not valid Unicode.
+    The checksum is zlib's CRC-32 of the encoding without its final brace. Raises InvalidRequest for text that is not
+    valid Unicode.
     """
     try:
         body = _encoder.encode(event)[:-1]

@@ -1,8 +1,8 @@
 """What can go wrong, drawn as a tree.
 
-Every fault has a `code` (stable, for programs) and a message (one or two whole sentences, for people: what
-happened, with the offending value, and what to do next).
-One table in the gateway maps the branches of this tree to HTTP statuses and WebSocket close codes.
+Every fault has a `code` (stable, for programs) and a message (one or two whole sentences, for people: what happened,
+with the offending value, and what to do next). One table in the gateway maps the branches of this tree to HTTP
+statuses and WebSocket close codes.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,7 @@
 """The nouns: what threads, runs, turns, messages and budgets are made of.
 
-All records are frozen and camelCase on the wire (`rename="camel"`), so that the same struct is a row, a REST body
-and a blob.
-Times are UTC datetimes, durations are in seconds unless the name says milliseconds.
+All records are frozen and camelCase on the wire (`rename="camel"`), so that the same struct is a row, a REST body and
+a blob. Times are UTC datetimes, durations are in seconds unless the name says milliseconds.
 """
 
 import json
@@ -167,10 +166,9 @@ class Message(Record, frozen=True, kw_only=True):
 class Usage(Record, frozen=True, kw_only=True):
     """Tokens and money of one or more model calls.
 
-    `input_tokens` counts all of the prompt, cached or not; `cache_read_tokens` and `cache_write_tokens` are parts
-    of it, `reasoning_tokens` is a part of `output_tokens`.
-    `unmeasured_requests` counts calls whose provider reported nothing: their tokens are unknown, not zero. `cost`
-    is US dollars, None where a price is unknown.
+    `input_tokens` counts all of the prompt, cached or not; `cache_read_tokens` and `cache_write_tokens` are parts of
+    it, `reasoning_tokens` is a part of `output_tokens`. `unmeasured_requests` counts calls whose provider reported
+    nothing: their tokens are unknown, not zero. `cost` is US dollars, None where a price is unknown.
     """
 
     input_tokens: int = 0
@@ -238,8 +236,7 @@ class ToolSpec(Record, frozen=True, kw_only=True):
     """What a model is told of a tool, and what the policy knows of it.
 
     `parameters` is a JSON Schema object. `timeout_s` bounds one execution; `output_cap` is in characters, more goes
-    to a blob.
-    `client` marks a tool that lives in the client and is called over its socket.
+    to a blob. `client` marks a tool that lives in the client and is called over its socket.
     """
 
     name: str
@@ -264,9 +261,10 @@ class Cell(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class RunRequest(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What starts a run, over REST and the socket alike. Only `input` is needed.
 
-    `client_tools` are tools that live in the starting client; `kernel_id` is the kernel that `run_cell` uses, and `waits`
-    says that a cell of that kernel is waiting for this run. `kwargs` are settings of the model (`temperature`,
-    `thinking` …), `script` is what the `scripted` model plays. `on_ask` "reject" is for headless runs.
+    `client_tools` are tools that live in the starting client; `kernel_id` is the kernel that `run_cell` uses, and
+    `waits` says that a cell of that kernel is waiting for this run. `kwargs` are settings of the model
+    (`temperature`, `thinking` …), `script` is what the `scripted` model plays. `on_ask` "reject" is for headless
+    runs.
     """
 
     input: str | tuple[InputPart, ...]
@@ -348,8 +346,8 @@ class Turn(Record, frozen=True, kw_only=True):
 class TurnRecord(Record, frozen=True, kw_only=True):
     """The body of a turn's blob: what was new in the request, and what the model answered.
 
-    The messages of a thread are the concatenation of `request` and `response` over its turns.
-    `complete` is False for an answer that was cut off by a crash or a lost stream.
+    The messages of a thread are the concatenation of `request` and `response` over its turns. `complete` is False for
+    an answer that was cut off by a crash or a lost stream.
     """
 
     schema_version: int = written_always()
@@ -471,6 +469,5 @@ def _is_clean(text: str) -> bool:
 
 
 def canonical_json(value: Any) -> str:
-    """Returns the one JSON text that equal values share: sorted keys, no spaces, no NaN. Raises ValueError for
-    NaN."""
+    """Returns the one JSON text that equal values share: sorted keys, no spaces, no NaN. Raises ValueError for NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -1,8 +1,7 @@
 """What a run's events say, folded: status, turns, tool calls, what waits for a person, usage.
 
-The one fold that everybody shares. The client shows it, the gateway sends it as a snapshot, the projection writes
-it to rows, recovery resumes from it.
-Feeding it the same events in the same order always gives the same transcript.
+The one fold that everybody shares. The client shows it, the gateway sends it as a snapshot, the projection writes it
+to rows, recovery resumes from it. Feeding it the same events in the same order always gives the same transcript.
 """
 
 from dataclasses import dataclass, field
@@ -17,8 +16,7 @@ from .records import Approval, Decision, InputNeeded, Outcome, RunStatus, Usage
 
 @dataclass
 class ToolCallView:
-    """One tool call as far as it is known. `arguments` grows while they stream; `result` is None until there is
-    one."""
+    """One tool call as far as it is known. `arguments` grows while they stream; `result` is None until there is one."""
 
     tool_call_id: str
     name: str

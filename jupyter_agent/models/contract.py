@@ -19,10 +19,9 @@ from ..records import Message, ToolSpec, Usage
 
 
 class ModelRequest(Struct, frozen=True, kw_only=True):
-    """One model call. `turn` counts the complete answers that this run has had (0 for the first); `images` maps
-    blob keys that
-    messages name to their bytes; `run_id` and `thread_id` are for models that keep something per run (demo's cache,
-    replay)."""
+    """One model call. `turn` counts the complete answers that this run has had (0 for the first); `images` maps blob
+    keys that messages name to their bytes; `run_id` and `thread_id` are for models that keep something per run
+    (demo's cache, replay)."""
 
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
@@ -47,8 +46,8 @@ class ThinkingPiece(Struct, frozen=True):
 
 
 class CallStarted(Struct, frozen=True):
-    """A tool call begins. `index` tells parallel calls apart within the turn; `provider_id` is the provider's id
-    for it."""
+    """A tool call begins. `index` tells parallel calls apart within the turn; `provider_id` is the provider's id for
+    it."""
 
     index: int
     name: str
@@ -82,8 +81,8 @@ Piece = TextPiece | ThinkingPiece | CallStarted | CallPiece | CallEnded | UsageS
 
 
 class Model(Protocol):
-    """A language model. `name` is what users write (`provider:model`); `context_max` is its window in tokens, None
-    if unknown."""
+    """A language model. `name` is what users write (`provider:model`); `context_max` is its window in tokens, None if
+    unknown."""
 
     @property
     def name(self) -> str: ...

@@ -1,7 +1,7 @@
 """What a client says: commands over the socket, and the bodies of the REST requests that mean the same.
 
-The first six commands are what third-party clients already speak. Every command may carry a `clientId`: the same
-one twice acts once.
+The first six commands are what third-party clients already speak. Every command may carry a `clientId`: the same one
+twice acts once.
 """
 
 import json
@@ -46,9 +46,8 @@ class Interrupt(Command, frozen=True, kw_only=True, tag="interrupt"):
 
 
 class ToolConfirmation(Command, frozen=True, kw_only=True, tag="tool_confirmation"):
-    """Decides an approval. `arguments` is JSON text that replaces what the model asked; `remember` widens an
-    approval to
-    later calls of the same tool with the same effects, in this run or thread."""
+    """Decides an approval. `arguments` is JSON text that replaces what the model asked; `remember` widens an approval
+    to later calls of the same tool with the same effects, in this run or thread."""
 
     tool_call_id: str
     approved: bool
@@ -83,8 +82,7 @@ class Unfollow(Command, frozen=True, kw_only=True, tag="unfollow"):
 
 
 class StartRun(RunRequest, frozen=True, kw_only=True, tag_field="type", tag="start_run"):
-    """Starts a run over the socket; the `ack` carries the run. The starting socket follows it when `follow` is
-    true."""
+    """Starts a run over the socket; the `ack` carries the run. The starting socket follows it when `follow` is true."""
 
     client_id: str | None = None
     follow: bool = True

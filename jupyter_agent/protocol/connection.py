@@ -102,8 +102,7 @@ TRANSITIONS: Final[dict[tuple[State, Input], tuple[State, tuple[Do, ...]]]] = {
 
 
 def step(state: State, happened: Input) -> tuple[State, tuple[Do, ...]]:
-    """Returns the next state and what to do. What the table does not name changes nothing; GONE closes from
-    anywhere."""
+    """Returns the next state and what to do. What the table does not name changes nothing; GONE always closes."""
     if happened is Input.GONE:
         return State.CLOSED, ()
     return TRANSITIONS.get((state, happened), (state, ()))

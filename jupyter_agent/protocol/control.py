@@ -59,8 +59,7 @@ class Snapshot(Control, frozen=True, kw_only=True, tag="snapshot"):
 
 
 class ReplayComplete(Control, frozen=True, kw_only=True, omit_defaults=False, tag="replay_complete"):
-    """Everything that is stored has been sent; what follows is live. `last_event_id` is None before the first
-    event."""
+    """Everything that is stored has been sent; what follows is live. `last_event_id` is None before the first event."""
 
     run_id: str
     status: RunStatus
@@ -85,8 +84,7 @@ class Failed(Control, frozen=True, kw_only=True, tag="failed"):
 
 class ClientToolCall(Control, frozen=True, kw_only=True, omit_defaults=False, tag="client_tool_call"):
     """Asks the client to carry out a tool that lives there. `arguments` is JSON text. It may come again after a
-    reconnect:
-    `toolCallId` tells that it is the same call."""
+    reconnect: `toolCallId` tells that it is the same call."""
 
     run_id: str
     tool_call_id: str

@@ -151,8 +151,7 @@ class ActiveRun:
         reason: str | None = None,
         remember: Literal["run", "thread"] | None = None,
     ) -> Approval:
-        """Records a decision, durably, and wakes who waits for it. Raises AlreadyResolved: the first decision
-        stands."""
+        """Records a decision, durably, and wakes who waits for it. Raises AlreadyResolved: the first one stands."""
         approval = self.transcript.approvals[approval_id]
         if approval.decision is not None:
             raise AlreadyResolved(

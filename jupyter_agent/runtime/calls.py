@@ -1,8 +1,7 @@
 """One tool call's life: found, validated, permitted, recorded, executed, answered.
 
 Rules: the start is durable before the tool acts; what a person approved is what executes; a call that may have run
-before a crash
-is never run again silently; whatever goes wrong becomes a result that the model can read.
+before a crash is never run again silently; whatever goes wrong becomes a result that the model can read.
 """
 
 import asyncio
@@ -328,8 +327,7 @@ class CallContext:
         return await self.run.keep(data)
 
     async def ask(self, prompt: str, schema: dict[str, Any] | None = None) -> str | None:
-        """Asks the person. The question's id follows from the call, so that a restart goes on with the same
-        question."""
+        """Asks the person. The question's id follows from the call, so a restart goes on with the same question."""
         self._questions += 1
         return await self.run.ask_input(f"{self.tool_call_id}_q{self._questions}", clean(prompt), schema)
 

@@ -30,8 +30,7 @@ async def finish(
     projection: Projection,
     error: AgentError | None = None,
 ) -> None:
-    """Ends a run. While the store is full or away it waits: a run that nobody could write down as over is not
-    over."""
+    """Ends a run. While the store is full or away it waits: a run that nobody could write down as over is not over."""
     while True:
         try:
             await _write_end(run_id, status, means=means, transcript=transcript, projection=projection, error=error)

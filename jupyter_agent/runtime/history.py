@@ -71,8 +71,8 @@ def result_part(call: ToolCallView) -> ToolResult:
 
 
 def mended(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """Returns the messages with a result for every tool call, and neighbours of one role kept apart only where
-    roles differ.
+    """Returns the messages with a result for every tool call, and neighbours of one role kept apart only where roles
+    differ.
 
     A run that was interrupted leaves calls without results behind, and providers refuse those.
     """

@@ -1,9 +1,8 @@
 """Decides whether a tool call may run, needs a person, or may not: ordered rules, the first that matches.
 
-A policy is a pure function of the facts of a call, so that it can be tried on calls of the past.
-How a rule matches depends on which way it errs. A rule that allows must fit all of a call: each of its effects and
-each of its paths. A rule that asks or denies needs only one of them. So more effects or more paths never loosen a
-decision.
+A policy is a pure function of the facts of a call, so that it can be tried on calls of the past. How a rule matches
+depends on which way it errs. A rule that allows must fit all of a call: each of its effects and each of its paths. A
+rule that asks or denies needs only one of them. So more effects or more paths never loosen a decision.
 """
 
 import hashlib

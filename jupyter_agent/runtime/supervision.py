@@ -1,5 +1,5 @@
-"""Watches over one run's work: lets it go on until it ends, somebody stops it or its time is up, then puts an end
-to it."""
+"""Watches over one run's work: lets it go on until it ends, somebody stops it or its time is up, then puts an end to
+it."""
 
 import asyncio
 import logging

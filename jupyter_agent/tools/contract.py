@@ -1,8 +1,7 @@
 """What a tool is to the runtime, and what the world is to a tool.
 
 A tool is a specification and an async function. It gets a `ToolContext`, raises ToolError for what the model should
-read as an
-error, and stops at once when its task is cancelled, child processes included.
+read as an error, and stops at once when its task is cancelled, child processes included.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,8 +14,8 @@ from ..records import Image, ToolSpec
 
 
 class ToolAnswer(Struct, frozen=True, kw_only=True):
-    """What a tool gives back: text for the model, pictures for models that see, rich results (MIME type to blob
-    key) for people."""
+    """What a tool gives back: text for the model, pictures for models that see, rich results (MIME type to blob key)
+    for people."""
 
     content: str
     is_error: bool = False
@@ -35,19 +34,16 @@ class Environment(Protocol):
     async def run_cell(self, code: str, *, context: "ToolContext", timeout_s: float) -> ToolAnswer:
         """Executes code in the run's kernel and returns its output; an exception in the code is an `is_error` answer.
 
-        While a cell of that kernel waits for the run the code executes in that cell, else through the server.
-        Output streams
-        through `context.progress`. Raises KernelUnavailable when there is no kernel to use, OutcomeUnknown when it
-        died
-        meanwhile. Cancelling interrupts the kernel.
+        While a cell of that kernel waits for the run the code executes in that cell, else through the server. Output
+        streams through `context.progress`. Raises KernelUnavailable when there is no kernel to use, OutcomeUnknown
+        when it died meanwhile. Cancelling interrupts the kernel.
         """
 
     async def call_client(self, name: str, arguments: str, *, context: "ToolContext", timeout_s: float) -> ToolAnswer:
         """Has a client tool carried out by the client that registered it; `arguments` is JSON text.
 
-        Waits for a client that is reconnecting. Raises ToolTimedOut, or OutcomeUnknown when the call was sent and
-        the client is
-        gone. Cancelling tells the client.
+        Waits for a client that is reconnecting. Raises ToolTimedOut, or OutcomeUnknown when the call was sent and the
+        client is gone. Cancelling tells the client.
         """
 
 

@@ -119,8 +119,9 @@ export interface Cell {
  * What starts a run, over REST and the socket alike. Only `input` is needed.
  *
  * `client_tools` are tools that live in the starting client; `kernel_id` is the kernel that `run_cell` uses, and
- * `waits` says that a cell of that kernel is waiting for this run. `script` is for the `scripted` model.
- * `on_ask` "reject" is for headless runs.
+ * `waits` says that a cell of that kernel is waiting for this run. `kwargs` are settings of the model
+ * (`temperature`, `thinking` …), `script` is what the `scripted` model plays. `on_ask` "reject" is for headless
+ * runs.
  */
 export interface RunRequest {
   readonly input: string | ReadonlyArray<Text | Image>;
