@@ -1,12 +1,6 @@
 /** The wire as a browser client knows it: six types of events and six commands. Whatever else comes is ignored. */
 
-export type RunStatus =
-  | 'running'
-  | 'waiting_confirmation'
-  | 'waiting_input'
-  | 'completed'
-  | 'error'
-  | 'interrupted';
+export type RunStatus = 'running' | 'waiting_confirmation' | 'waiting_input' | 'completed' | 'error' | 'interrupted';
 
 /** What streams while the agent works. */
 export type StreamEvent =
@@ -67,17 +61,10 @@ export interface ErrorFrame {
 }
 
 export type EventFrame =
-  | AgentEventFrame
-  | StatusChangeFrame
-  | ToolConfirmationFrame
-  | InputRequestFrame
-  | SessionCompleteFrame
-  | ErrorFrame;
+  AgentEventFrame | StatusChangeFrame | ToolConfirmationFrame | InputRequestFrame | SessionCompleteFrame | ErrorFrame;
 
 export type ControlFrame =
-  | { type: 'auth_success' }
-  | { type: 'auth_failed'; reason: string }
-  | { type: 'heartbeat_ack' };
+  { type: 'auth_success' } | { type: 'auth_failed'; reason: string } | { type: 'heartbeat_ack' };
 
 export type ServerFrame = EventFrame | ControlFrame;
 

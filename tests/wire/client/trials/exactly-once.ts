@@ -26,8 +26,12 @@ const GREETING_MS = 4 * RTT_MS;
 
 async function killWhileEventsFlow(kills: number, seed: number): Promise<void> {
   const random = randomFrom(seed);
-  const witness = new Witness(await startRun([ENDLESS]), { maxReconnects: kills, reconnectBaseMs: 10, reconnectCapMs: 100 }).connect();
-  for (let killed = 0; killed < kills; ) {
+  const witness = new Witness(await startRun([ENDLESS]), {
+    maxReconnects: kills,
+    reconnectBaseMs: 10,
+    reconnectCapMs: 100
+  }).connect();
+  for (let killed = 0; killed < kills;) {
     if (random() < 0.5) {
       const heard = witness.frames.length;
       await witness.until('events flow', () => witness.frames.length > heard + 3, within(10_000));

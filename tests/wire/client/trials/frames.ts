@@ -74,7 +74,10 @@ export function frames(): void {
     assert.equal((await endOf(runId, 'no json')).code, 4400);
     assert.ok([4400, 4401].includes((await endOf(runId, '[]')).code as number));
     assert.equal((await endOf(runId, '{"type":"heartbeat"}')).code, 4401);
-    assert.equal((await endOf(runId, '{"type":"interrupt"}', JSON.stringify({ type: 'auth', token: TOKEN }))).code, 4401);
+    assert.equal(
+      (await endOf(runId, '{"type":"interrupt"}', JSON.stringify({ type: 'auth', token: TOKEN }))).code,
+      4401
+    );
     assert.equal((await endOf(runId, JSON.stringify({ type: 'auth', token: 'x'.repeat(5_000) }))).code, 1009);
     assert.equal((await endOf(runId, Buffer.from([1, 2, 3]))).code, 4400);
   });
@@ -161,7 +164,11 @@ export function frames(): void {
     await interruptAndEnd(witness);
     const order = (await storedEvents(runId)).map(event => event['id']);
     const places = raw.events.map(event => order.indexOf(event['id']));
-    assert.deepEqual(places, [...new Set(places)].sort((a, b) => a - b), 'in order, and nothing twice');
+    assert.deepEqual(
+      places,
+      [...new Set(places)].sort((a, b) => a - b),
+      'in order, and nothing twice'
+    );
     const later = raw.frames.slice(taken).filter(frame => frame['id']);
     assert.ok(later.every(event => order.indexOf(event['id']) > order.indexOf(cursor)));
   });

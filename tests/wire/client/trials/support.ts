@@ -161,7 +161,10 @@ export class Witness {
   private static readonly present = new Set<Witness>();
   private static readonly opened: WebSocket[] = [];
 
-  constructor(readonly runId: string, options: Partial<GatewayClientOptions> = {}) {
+  constructor(
+    readonly runId: string,
+    options: Partial<GatewayClientOptions> = {}
+  ) {
     this.client = new GatewayClient({
       url: SOCKETS,
       chatKey: runId,
@@ -295,9 +298,7 @@ export async function interruptAndEnd(witness: Witness): Promise<void> {
 
 /** Is it a question asked again, under the cursor at which the client stands? */
 function isAnnouncement(frame: Json, last: string | undefined): boolean {
-  return (
-    frame['id'] === last && (frame['type'] === 'tool_confirmation_request' || frame['type'] === 'input_request')
-  );
+  return frame['id'] === last && (frame['type'] === 'tool_confirmation_request' || frame['type'] === 'input_request');
 }
 
 /** The client was told each stored event once, in order, byte for byte what the store tells; and nothing else. */
