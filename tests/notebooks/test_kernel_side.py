@@ -240,3 +240,17 @@ async def test_two_kernels_do_not_take_each_others_calls(server, kernel, second_
         await asyncio.gather(kernel.execute(cell), other.execute(cell))
         assert "first" in kernel.text()
         assert "second" in other.text()
+
+
+async def test_tab_completes_options_words_and_models(server, kernel):
+    await kernel.execute(LOAD)
+
+    async def completed(line: str) -> set[str]:
+        reply = await kernel.client.complete(line, cursor_pos=len(line), reply=True, timeout=30)
+        content = reply["content"]
+        return {line[: content["cursor_start"]] + match for match in content["matches"]}
+
+    assert "%%agent --model" in await completed("%%agent --mo")
+    assert "%agent models" in await completed("%agent mod")
+    assert "%%agent -m demo" in await completed("%%agent -m de")
+    assert "%%agent --new -m scripted" in await completed("%%agent --new -m scr")
