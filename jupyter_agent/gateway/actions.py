@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import msgspec
 
-from ..exceptions import BlobNotFound, Forbidden, InvalidRequest, RunNotFound
+from ..exceptions import BlobNotFound, Forbidden, InvalidRequest, RunFinished, RunNotFound
 from ..journal import Journal
 from ..journal.projection import row_of
 from ..protocol import commands
 from ..protocol.commands import AnyCommand
-from ..records import ID_PATTERN, Decision, Principal, Run, RunRequest
+from ..records import ID_PATTERN, Decision, Principal, Run, RunRequest, RunStatus
 from ..runtime import Runner
 from ..storage import Storage
 from .auth import Action
@@ -111,6 +111,17 @@ class Actions:
         except (TimeoutError, RunNotFound):
             return
 
+    async def interrupt(self, run_id: str, *, by: Principal) -> Run:
+        """Stops a run at once. Raises RunNotFound, and RunFinished for one that ended by itself."""
+        await self.get_run(run_id, by=by)
+        try:
+            run = await self.runner.interrupt(run_id, by=by)
+        except RunFinished:
+            run = await self.get_run(run_id, by=by)
+        if run.status.is_terminal and run.status is not RunStatus.INTERRUPTED:
+            raise RunFinished(f"Run {run_id} is over: it ended as {run.status}.", details={"status": run.status})
+        return run
+
     async def start(self, request: RunRequest, *, by: Principal, client_id: str | None = None) -> Run:
         """Starts a run, once a client id. Raises what the runner raises, and Forbidden."""
         check_client_id(client_id)
@@ -170,7 +181,7 @@ class Actions:
                 return await self._start(command, connection)
             case commands.Interrupt():
                 run_id = _run_id(command.run_id, connection)
-                return await self._act_once(command, by, lambda: self._interrupt(run_id, by=by))
+                return await self._act_once(command, by, lambda: self.interrupt(run_id, by=by))
             case commands.ToolConfirmation():
                 run_id = _run_id(command.run_id, connection)
                 return await self._act_once(command, by, lambda: self._confirm(command, run_id, by=by))
@@ -215,10 +226,6 @@ class Actions:
             names = [tool.name for tool in command.client_tools] + (["run_cell"] if command.waits else [])
             self.client_tools.offer(run.run_id, tuple(names), connection)
         return run
-
-    async def _interrupt(self, run_id: str, *, by: Principal) -> Run:
-        await self.get_run(run_id, by=by)
-        return await self.runner.interrupt(run_id, by=by)
 
     async def _confirm(self, command: commands.ToolConfirmation, run_id: str, *, by: Principal) -> Any:
         await self.get_run(run_id, by=by)

@@ -82,8 +82,10 @@ class ClientTools:
         while not self.is_offered(run_id, name):
             await self._news.wait()
 
-    async def call(self, frame: ClientToolCall, *, progress: Callable[[str], None]) -> ClientToolResult:
-        """Has a tool carried out and returns its result. Raises ToolTimedOut, or OutcomeUnknown when the call was sent
+    async def call(
+        self, frame: ClientToolCall, *, progress: Callable[[str], None], wait_s: float
+    ) -> ClientToolResult:
+        """Has a tool carried out and returns its result, waiting for it that long. Raises ToolTimedOut, or OutcomeUnknown when the call was sent
         and the client did not come back. Cancelling tells the client."""
         key = (frame.run_id, frame.tool_call_id)
         call = _Call(frame, progress, asyncio.get_running_loop().create_future())
@@ -91,7 +93,7 @@ class ClientTools:
         if (client := self._who_offers(frame.run_id, frame.name)) is not None:
             self._send(call, client)
         try:
-            async with asyncio.timeout(frame.timeout_s):
+            async with asyncio.timeout(wait_s):
                 return await call.result
         except TimeoutError as late:
             if call.was_sent and call.sent_to is None:
@@ -99,7 +101,7 @@ class ClientTools:
                     f"The client that carries out {frame.name} took the call and went away; it may have acted."
                 ) from late
             waited = "took longer than" if call.was_sent else "found no client that offers it within"
-            raise ToolTimedOut(f"The client tool {frame.name} {waited} {frame.timeout_s:g} s.") from late
+            raise ToolTimedOut(f"The client tool {frame.name} {waited} {wait_s:g} s.") from late
         finally:
             self._calls.pop(key, None)
             self._finished[key] = None

@@ -40,6 +40,10 @@ log = logging.getLogger(__name__)
 QUIET_PING: Final = b"where do you stand?"
 MAX_WAITING: Final = 1_000
 """Commands of one client that may wait their turn."""
+MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
+"""And how large they may be together."""
+MAX_INTERRUPTS: Final = 32
+"""Interrupts of one client that are carried out beside everything else; more than these wait their turn."""
 REFUSED: Final = "The token is not valid here, or there is no such run."
 """One sentence for a bad token, a run that is not there and one of somebody else: nobody learns which."""
 
@@ -77,6 +81,7 @@ class Heard(NamedTuple):
     command: commands.AnyCommand | None = None
     fault: InvalidRequest | None = None
     is_json: bool = True
+    size: int = 0
 
 
 LAST_WORD: Final = Heard()
@@ -105,6 +110,8 @@ class Connection:
         self._outbox = Outbox(socket.send, stalled_after_s=actions.stalled_after_s)
         self._was_refused = False
         self._heard: asyncio.Queue[Heard] = asyncio.Queue()
+        self._heard_bytes = 0
+        self._interrupts = 0
         self._followed: dict[str, Followed] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -123,7 +130,7 @@ class Connection:
         if self.state is State.CLOSED:
             return
         most = commands.MAX_AUTH_BYTES if self.state is State.ANONYMOUS else commands.MAX_FRAME_BYTES
-        if _size(frame) > most:
+        if (size := _size(frame)) > most:
             self._close(CloseCode.TOO_BIG, f"A frame may have {most} bytes here.")
             return
         heard = _parse(frame)
@@ -137,15 +144,17 @@ class Connection:
                 case commands.Heartbeat():
                     self.acknowledge_heartbeat()
                     return
-                case commands.Interrupt() as command:
-                    self._actions.own(self._carry_out(command))
+                case commands.Interrupt() as command if self._interrupts < MAX_INTERRUPTS:
+                    self._interrupts += 1
+                    self._actions.own(self._interrupt(command))
                     return
-        if self._heard.qsize() >= MAX_WAITING:
+        if self._heard.qsize() >= MAX_WAITING or self._heard_bytes >= MAX_WAITING_BYTES:
             client_id = heard.command.client_id if heard.command else None
-            fault = RateLimited(f"{MAX_WAITING} commands wait already. Wait for their answers.")
+            fault = RateLimited(f"{self._heard.qsize()} commands wait already. Wait for their answers.")
             self.tell(failed(fault, client_id=client_id))
             return
-        self._heard.put_nowait(heard)
+        self._heard_bytes += size
+        self._heard.put_nowait(heard._replace(size=size))
 
     def ponged(self, data: bytes) -> None:
         if data == QUIET_PING and self.state is State.HOLDING:
@@ -163,6 +172,7 @@ class Connection:
         for task in self._tasks:
             if task.get_name() != "commands":
                 task.cancel()
+        self._outbox.give_up()
         self._heard.put_nowait(LAST_WORD)
 
     # --- saying something -----------------------------------------------------------------------------------
@@ -257,6 +267,9 @@ class Connection:
 
     async def _carry_out_all(self) -> None:
         while (heard := await self._heard.get()) is not LAST_WORD:
+            self._heard_bytes -= heard.size
+            # Who does not take the answers is not served more of them.
+            await self._outbox.room_for_answers()
             try:
                 await self._take(heard)
             except Exception:
@@ -343,6 +356,12 @@ class Connection:
             return False
         self.is_admitted = True
         return True
+
+    async def _interrupt(self, command: commands.Interrupt) -> None:
+        try:
+            await self._carry_out(command)
+        finally:
+            self._interrupts -= 1
 
     async def _carry_out(self, command: commands.AnyCommand) -> None:
         """Carries a command out and answers it."""

@@ -162,7 +162,9 @@ class JupyterEnvironment:
             arguments=arguments,
             timeout_s=timeout_s,
         )
-        call = asyncio.ensure_future(self.client_tools.call(frame, progress=context.progress))
+        # Shorter than the caller's patience, so that it is we who say how the call ended.
+        wait_s = max(timeout_s - 1.0, 0.9 * timeout_s)
+        call = asyncio.ensure_future(self.client_tools.call(frame, progress=context.progress, wait_s=wait_s))
         try:
             while not call.done():
                 await asyncio.wait({call}, timeout=1.0)

@@ -15,6 +15,7 @@ from ..events import Cursor, line_cursor
 
 MAX_BYTES: Final = 256 * 1024
 MAX_FRAMES: Final = 2_000
+MAX_URGENT_BYTES: Final = 2 * 1024 * 1024
 CHUNK_BYTES: Final = 64 * 1024
 """How much is handed to the socket before waiting for it: what an urgent frame has to queue behind."""
 STALLED_AFTER_S: Final = 20.0
@@ -69,6 +70,8 @@ class Outbox:
         self._write = write
         self._stalled_after_s = stalled_after_s
         self._urgent: deque[bytes] = deque()
+        self._urgent_bytes = 0
+        self._is_given_up = False
         self._lanes: deque[Lane] = deque()
         self._bytes = 0
         self._frames = 0
@@ -87,12 +90,24 @@ class Outbox:
     def say(self, frame: bytes) -> None:
         """Queues a frame before all streams, without waiting."""
         self._urgent.append(frame)
+        self._urgent_bytes += len(frame)
         self._work.set()
 
     @property
     def is_flooded(self) -> bool:
-        """So many urgent frames wait that the client cannot be reading."""
-        return len(self._urgent) > MAX_FRAMES
+        """So many urgent frames wait, or so large ones, that the client cannot be reading."""
+        return len(self._urgent) > MAX_FRAMES or self._urgent_bytes > MAX_URGENT_BYTES + len(self._urgent[-1])
+
+    async def room_for_answers(self) -> None:
+        """Returns when so little that is urgent waits that there may be more, or when nothing is sent any more."""
+        while self._urgent_bytes >= MAX_BYTES and not self._is_given_up:
+            self._room.clear()
+            await self._room.wait()
+
+    def give_up(self) -> None:
+        """Lets go whoever waits for room: the socket is gone."""
+        self._is_given_up = True
+        self._room.set()
 
     @property
     def has_room(self) -> bool:
@@ -115,7 +130,8 @@ class Outbox:
 
     def take_urgent(self) -> list[bytes]:
         """Takes out what must still be said before the socket closes."""
-        frames, self._urgent = list(self._urgent), deque()
+        frames, self._urgent, self._urgent_bytes = list(self._urgent), deque(), 0
+        self._room.set()
         return frames
 
     async def run(self) -> None:
@@ -126,13 +142,22 @@ class Outbox:
                 self._work.clear()
                 await self._work.wait()
                 continue
+            sent: list[asyncio.Future[None]] = []
             try:
-                sent = [self._write(frame) for frame in frames]
-                async with asyncio.timeout(self._stalled_after_s):
-                    for one in sent:
-                        await one
-            except WebSocketClosedError:
-                return
+                for frame in frames:
+                    sent.append(asyncio.ensure_future(self._write(frame)))  # noqa: PERF401 - kept when one raises
+                # They go out in order, so the last one tells for all. Waited for, not awaited: to cancel a write that
+                # the socket has begun only makes it complain.
+                _, late = await asyncio.wait(sent[-1:], timeout=self._stalled_after_s)
+                if late:
+                    raise TimeoutError
+                sent[-1].result()
+            except BaseException as fault:
+                for one in sent:
+                    one.add_done_callback(_heeded)
+                if isinstance(fault, WebSocketClosedError):
+                    return
+                raise
 
     def _take(self) -> list[bytes]:
         """The next frames: all urgent ones, then a chunk of the streams, each in its turn."""
@@ -148,3 +173,9 @@ class Outbox:
                 frames.append(frame)
                 size += len(frame)
         return frames
+
+
+def _heeded(sent: asyncio.Future[None]) -> None:
+    """Takes note of what became of a frame that nobody waits for any more."""
+    if not sent.cancelled():
+        sent.exception()

@@ -17,7 +17,7 @@ from jupyter_server.base.handlers import APIHandler
 from tornado.web import HTTPError, stream_request_body
 
 from ..exceptions import AgentError, InvalidRequest, NotFound, TooLarge
-from ..records import ID_PATTERN, Page, Principal, clean
+from ..records import ID_PATTERN, MAX_DEPTH, Page, Principal, clean, is_deeper_than
 from .auth import Action, KernelAware
 from .checking import checked
 from .faults import UNEXPECTED, answer_to, body_of
@@ -136,8 +136,10 @@ class AgentHandler(KernelAware, APIHandler):
             value = msgspec.json.decode(self.body or b"{}")
         except (msgspec.DecodeError, UnicodeError) as fault:
             raise InvalidRequest(f"The body is no JSON: {fault}.", details={"fields": {"": "is no JSON"}}) from fault
-        except RecursionError as fault:
-            raise InvalidRequest("The body is nested too deeply.", details={"fields": {"": "too deep"}}) from fault
+        except RecursionError:
+            raise _too_deep() from None
+        if is_deeper_than(MAX_DEPTH, value):
+            raise _too_deep()
         return checked(clean(value), kind)
 
     def asked(self, kind: type[T]) -> T:
@@ -210,3 +212,9 @@ class AgentHandler(KernelAware, APIHandler):
 
     def compute_etag(self) -> None:
         """No entity tags: states change under the same address."""
+
+
+def _too_deep() -> InvalidRequest:
+    return InvalidRequest(
+        f"The body is nested deeper than {MAX_DEPTH} levels: flatten it.", details={"fields": {"": "too deep"}}
+    )

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 from tornado import web
 
-from ..exceptions import RunFinished, RunNotFound
+from ..exceptions import RunNotFound
 from ..records import Page, Run, RunRequest, RunStatus, Turn
 from .rest import AgentHandler, authorized, operation
 from .threads import Id, PageQuery
@@ -88,14 +88,8 @@ class InterruptRun(AgentHandler):
     @authorized(action="execute", resource="jupyter_agent:runs")
     @operation("Stop a run at once; 409 for one that ended by itself", answer=Run, status=202, faults=(404, 409))
     async def post(self, run_id: str) -> None:
-        rooms = await self.rooms()
-        try:
-            run = await rooms.runner.interrupt(self.known(run_id, RunNotFound), by=self.principal)
-        except RunFinished:
-            run = await rooms.actions.get_run(run_id, by=self.principal)
-            if run.status is not RunStatus.INTERRUPTED:
-                raise
-        self.reply(run, 202)
+        actions = (await self.rooms()).actions
+        self.reply(await actions.interrupt(self.known(run_id, RunNotFound), by=self.principal), 202)
 
 
 class Turns(AgentHandler):

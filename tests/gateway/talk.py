@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
-from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
-from tornado.websocket import WebSocketClientConnection, websocket_connect
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse, _RequestProxy
+from tornado.websocket import WebSocketClientConnection
 
 from tests.live_server import TOKEN, LiveServer
 
@@ -49,7 +50,26 @@ async def fetch(
         follow_redirects=False,
         request_timeout=60,
     )
-    return await AsyncHTTPClient(force_instance=True).fetch(request, raise_error=False)
+    client = AsyncHTTPClient(force_instance=True)
+    try:
+        return await client.fetch(request, raise_error=False)
+    finally:
+        client.close()
+
+
+class OtherServer(LiveServer):
+    """A server with another token, or one whose health is expected to be something else than 200."""
+
+    def __init__(self, home: Path, *, token: str = TOKEN, ready: tuple[int, ...] = (200,), **more: Any) -> None:
+        super().__init__(home, **more)
+        self._token = token
+        self._ready = ready
+
+    async def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        answer = await fetch(self, method, path, body, headers=headers_of(self._token))
+        is_ready = path.endswith("health") and answer.code in self._ready
+        is_json = "json" in answer.headers.get("Content-Type", "")
+        return 200 if is_ready else answer.code, json.loads(answer.body) if is_json and answer.body else answer.body
 
 
 async def api(server: LiveServer, method: str, path: str, body: Any = None, **more: Any) -> tuple[int, Any]:
@@ -74,6 +94,9 @@ class Refused(Exception):
         super().__init__(f"HTTP {status}")
         self.status = status
         self.headers = headers
+
+
+Wanted = Callable[[dict[str, Any]], bool]
 
 
 class Talk:
@@ -152,13 +175,15 @@ async def connected(
     server: LiveServer, query: str = "", *, headers: dict[str, str] | None = None, host: str | None = None
 ) -> AsyncIterator[Talk]:
     """Opens a socket without saying anything. Raises Refused. Without headers it is a stranger."""
-    from tornado.httpclient import HTTPClientError
-
     url = f"ws://127.0.0.1:{server.port}/jupyter-agent/ws{'?' if query else ''}{query}"
-    given = {**(headers or {}), **({"Host": host} if host else {})}
+    request = HTTPRequest(url, headers={**(headers or {}), **({"Host": host} if host else {})})
+    # What `websocket_connect` does, but with the connection at hand: a refused one is closed at once.
+    socket = WebSocketClientConnection(_RequestProxy(request, HTTPRequest._DEFAULTS), max_message_size=1 << 26)
     try:
-        socket = await websocket_connect(HTTPRequest(url, headers=given), max_message_size=1 << 26)
+        await socket.connect_future
     except HTTPClientError as refusal:
+        if (connection := getattr(socket, "connection", None)) is not None:
+            connection.close()
         raise Refused(refusal.code, refusal.response.headers if refusal.response else {}) from refusal
     try:
         yield Talk(socket)

@@ -1,0 +1,132 @@
+"""Many sockets at once: strangers are capped, stalled readers are sent away, and nobody else notices."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from jupyter_agent.testing import check_events
+from tests.gateway.talk import OtherServer, Refused, api, connected, headers_of, talking
+from tests.live_server import TOKEN
+
+UPGRADE = (
+    "GET /jupyter-agent/ws{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
+)
+
+
+async def raw_socket(
+    server: OtherServer, *, address: str = "127.0.0.1", query: str = "", more: str = ""
+) -> tuple[int, socket.socket]:
+    """Opens a socket from one of this machine's addresses by hand; returns the status and the socket, left unread."""
+    opened = socket.socket()
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    opened.setblocking(False)
+    opened.bind((address, 0))
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(opened, ("127.0.0.1", server.port))
+    await loop.sock_sendall(opened, UPGRADE.format(port=server.port, query=query, more=more).encode())
+    async with asyncio.timeout(20):
+        head = await loop.sock_recv(opened, 64)
+    return int(head.split()[1]), opened
+
+
+async def test_strangers_are_capped_and_others_still_get_in(tmp_path: Path) -> None:
+    async with OtherServer(tmp_path) as server:
+        held, statuses = [], []
+        try:
+            for number in range(150):
+                status, opened = await raw_socket(server, address=f"127.0.0.{2 + number % 8}")
+                statuses.append(status)
+                held.append(opened)
+            assert statuses.count(101) == 64
+            assert statuses.count(503) == 86
+            async with connected(server, headers=headers_of()) as talk:
+                await talk.say({"type": "auth", "token": ""})
+                await talk.until("auth_success", 5)
+            with pytest.raises(Refused) as refusal:
+                async with connected(server):
+                    pass
+            assert refusal.value.status == 503
+            assert int(refusal.value.headers["Retry-After"]) > 0
+        finally:
+            for opened in held:
+                opened.close()
+        async with asyncio.timeout(15):
+            while True:
+                with contextlib.suppress(Refused):
+                    async with talking(server):
+                        break
+                await asyncio.sleep(0.1)
+
+
+async def test_one_address_has_its_own_cap(tmp_path: Path) -> None:
+    async with OtherServer(tmp_path) as server:
+        opened = [await raw_socket(server) for _ in range(20)]
+        assert [status for status, _ in opened] == [101] * 16 + [503] * 4
+        status, other = await raw_socket(server, address="127.0.0.9")
+        assert status == 101
+        for one in (*(one for _, one in opened), other):
+            one.close()
+
+
+async def test_one_user_has_a_cap(tmp_path: Path) -> None:
+    async with OtherServer(tmp_path, options=("--AgentGateway.max_sockets=5",)) as server:
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(5):
+                await stack.enter_async_context(talking(server))
+            with pytest.raises(Refused, match="429"):
+                async with connected(server, headers=headers_of()):
+                    pass
+            async with connected(server) as talk:
+                await talk.say({"type": "auth", "token": TOKEN})
+                assert await talk.ended() == 1013
+        async with talking(server):
+            pass
+
+
+async def test_stalled_readers_cost_little_and_are_sent_away(tmp_path: Path) -> None:
+    async with OtherServer(tmp_path, options=("--AgentGateway.stalled_after_s=2",)) as server:
+        runs = []
+        for _ in range(8):
+            _, run = await api(server, "POST", "runs", {"input": "word " * 180_000, "model": "echo"})
+            _, run = await api(server, "GET", f"runs/{run['runId']}?wait=60")
+            assert run["status"] == "completed"
+            runs.append(run["runId"])
+        process = psutil.Process(server.pid)
+        before = most = process.memory_info().rss
+        follows = b"".join(framed({"type": "follow", "runId": run_id}) for run_id in runs)
+        held = []
+        for _ in range(30):
+            status, opened = await raw_socket(server, more=f"Authorization: token {TOKEN}\r\n")
+            assert status == 101
+            await asyncio.get_running_loop().sock_sendall(opened, follows)
+            held.append(opened)
+        async with asyncio.timeout(90):
+            while any(one.status == "ESTABLISHED" for one in connections_of(process, held)):
+                most = max(most, process.memory_info().rss)
+                await asyncio.sleep(0.1)
+        for opened in held:
+            opened.close()
+        assert most - before < 64 * 1024 * 1024
+        async with talking(server, f"chatKey={runs[0]}") as talk:
+            await talk.until("replay_complete", 60)
+        check_events(talk.heard, is_complete=True)
+
+
+def framed(frame: dict[str, str]) -> bytes:
+    """A text frame as a client sends it, masked with zeros."""
+    payload = json.dumps(frame).encode()
+    assert len(payload) < 126
+    return bytes([0x81, 0x80 | len(payload), 0, 0, 0, 0]) + payload
+
+
+def connections_of(process: psutil.Process, held: list[socket.socket]) -> list[Any]:
+    """The server's ends of these sockets that are still there."""
+    ports = {opened.getsockname()[1] for opened in held}
+    return [one for one in process.net_connections("tcp") if one.raddr and one.raddr.port in ports]
