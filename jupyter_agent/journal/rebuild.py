@@ -6,12 +6,14 @@ of another user's is ever overwritten, whatever the files say, and what was dele
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import msgspec
 
 from ..exceptions import AgentError, BlobDamaged, Conflict, JournalDamaged, RunNotFound, ThreadBusy
-from ..records import SYSTEM, Detail, Multitask, Run, RunStatus
+from ..records import SYSTEM, Detail, Multitask, Run, RunStatus, utc_now
 from ..storage import Storage
 from .archive import Archives, batches
 from .fold import Folded, fold
@@ -35,23 +37,35 @@ async def rebuild(storage: Storage) -> Rebuilt:
     """Rebuilds the rows of all runs. The rows must be open and nobody else may use the data folder."""
     done = Rebuilt()
     found = await _details(storage)
+    pending: list[Folded] = []
     for run_id in await asyncio.to_thread(lambda: list(storage.lines.run_ids())):
-        try:
+        async with _skipping(run_id, done):
             folded = await asyncio.to_thread(_good_fold, storage, run_id)
-            key = found[run_id][0] if run_id in found and folded.transcript.is_complete else None
+            if folded.transcript.status is RunStatus.PENDING:
+                # A run that waits for its turn must not take the place of the one that is active.
+                pending.append(folded)
+                continue
+            key = found.pop(run_id)[0] if run_id in found and folded.transcript.is_complete else None
             await restore(storage, folded, detail=key, done=done)
             done.from_journals += 1
-            found.pop(run_id, None)
-        except AgentError as fault:
-            done.skipped[run_id] = fault.message
+    for folded in sorted(pending, key=lambda one: (one.transcript.first_at or utc_now(), one.transcript.run_id)):
+        async with _skipping(folded.transcript.run_id, done):
+            await restore(storage, folded, detail=None, done=done)
+            done.from_journals += 1
     for run_id, (key, detail) in sorted(found.items(), key=lambda item: (item[1][1].started_at, item[0])):
-        if run_id not in done.skipped:
-            try:
-                await restore(storage, await read_archive(storage, detail), detail=key, done=done)
-                done.from_archives += 1
-            except AgentError as fault:
-                done.skipped[run_id] = fault.message
+        async with _skipping(run_id, done):
+            await restore(storage, await read_archive(storage, detail), detail=key, done=done)
+            done.from_archives += 1
     return done
+
+
+@asynccontextmanager
+async def _skipping(run_id: str, done: Rebuilt) -> AsyncIterator[None]:
+    """Leaves a run that cannot be rebuilt as it is, and says why."""
+    try:
+        yield
+    except AgentError as fault:
+        done.skipped[run_id] = fault.message
 
 
 async def _details(storage: Storage) -> dict[str, tuple[str, Detail]]:

@@ -43,3 +43,7 @@ def lines(texts, *, ends=False, epochs=None) -> list[bytes]:
 
 def file_of(some_lines) -> bytes:
     return b"".join(one + b"\n" for one in some_lines)
+
+
+async def keys_of(blobs) -> list[str]:
+    return [key async for key in blobs.keys()]  # noqa: SIM118 - a store is no dict

@@ -1,5 +1,6 @@
 """Real faults: a full disk, a failing one, kill -9, two processes. Nothing acknowledged is lost."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -135,7 +136,7 @@ def test_a_failed_sync_by_failpoint_ends_acknowledgement(tmp_path, fault, nth):
 def test_faults_of_the_system_calls_themselves(tmp_path, inject, code):
     path = tmp_path / "journals" / f"{RUN}.jsonl"
     wrap = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(path), "-e", f"inject={inject}"]
-    probe = subprocess.run([*wrap[:5], "true"], capture_output=True, timeout=30)
+    probe = subprocess.run([*wrap[:5], "true"], capture_output=True, check=False, timeout=30)
     if probe.returncode:
         pytest.skip(f"strace may not trace here: {probe.stderr!r}")
     path.parent.mkdir(mode=0o700)
@@ -181,6 +182,18 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
+async def fill(journal, acknowledged):
+    while True:
+        event = ev.InputRequest(request_id="q", prompt="x" * 3000) if len(acknowledged) % 4 else delta("y" * 9000)
+        acknowledged.append(await journal.append(RUN, event))
+
+
+async def fill_rows(rows):
+    for number in range(2000):
+        now = utc_now()
+        await rows.create_thread(Thread(thread_id=f"t{number}", user_id="u" * 500, created_at=now, updated_at=now))
+
+
 async def test_a_full_disk_and_room_again(small_disk):
     """Everything says that the disk is full, nothing is half done, reads work, and no restart is needed."""
     storage = open_storage(small_disk / "data")
@@ -193,21 +206,16 @@ async def test_a_full_disk_and_room_again(small_disk):
     await journal.open(RUN)
     acknowledged = [await journal.append(RUN, started())]
     with pytest.raises(StorageFull, match="disk is full"):
-        while True:
-            event = ev.InputRequest(request_id="q", prompt="x" * 3000) if len(acknowledged) % 4 else delta("y" * 9000)
-            acknowledged.append(await journal.append(RUN, event))
+        await fill(journal, acknowledged)
     with pytest.raises(StorageFull):
         await storage.blobs.put(os.urandom(300_000))
     with pytest.raises(StorageError):
-        for number in range(2000):
-            await storage.rows.create_thread(
-                Thread(thread_id=f"t{number}", user_id="u" * 500, created_at=utc_now(), updated_at=utc_now())
-            )
+        await fill_rows(storage.rows)
     assert (await storage.rows.get_thread("thr_1", by=SYSTEM)).user_id == "owner"
     assert [event.id for event in check_events(stored(small_disk / "data"))] == [event.id for event in acknowledged]
     grown = small_disk / "data" / "jupyter_agent.db"
     assert grown.exists()
-    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
     acknowledged.append(await journal.append(RUN, ev.InputRequest(request_id="again", prompt="?")))
     await storage.blobs.put(os.urandom(300_000))
     await storage.rows.create_thread(Thread(thread_id="after", user_id="u", created_at=utc_now(), updated_at=utc_now()))

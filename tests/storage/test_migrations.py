@@ -143,7 +143,7 @@ def test_an_unwritable_folder_is_named_with_what_to_do(tmp_path, what):
             (folder / "journals").mkdir(mode=0o755)
             folder.chmod(0o777)
     done = subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, str(folder), what], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", AS_NOBODY, str(folder), what], capture_output=True, check=False, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     assert "Not allowed" in done.stdout
@@ -214,7 +214,7 @@ def test_network_file_systems_are_recognised(tmp_path, path, is_network):
 
 
 async def test_on_a_network_file_system_there_is_no_wal(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("jupyter_agent.storage.engine.is_on_network", lambda path: True)
+    monkeypatch.setattr("jupyter_agent.storage.engine.is_on_network", lambda _path: True)
     rows = SqlRows(tmp_path / DATABASE)
     await rows.open()
     assert "network file system" in caplog.text
@@ -274,7 +274,9 @@ def test_killed_in_the_middle_of_its_migration_a_database_is_old_or_new(tmp_path
     while True:
         number += 4
         path = tmp_path / f"{number}.db"
-        done = subprocess.run([sys.executable, "-c", KILLED, str(path), str(number)], capture_output=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(path), str(number)], capture_output=True, check=False, timeout=60
+        )
         if done.returncode == 0:
             break
         assert done.returncode == -9, done.stderr
