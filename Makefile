@@ -5,7 +5,8 @@
 
 PYTHON ?= python3
 PORT ?= 8888
-PYTEST_ARGS ?=
+# Tests mostly wait for servers and browsers: four at a time keep two cores busy.
+PYTEST_ARGS ?= --numprocesses=4 --dist=loadfile
 JEST_ARGS ?=
 
 VENV := .venv
