@@ -3,6 +3,7 @@
 The transport's loop writes, everybody else reads under the lock. Nothing here talks to the network.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -18,6 +19,9 @@ from .transport import Link
 
 T = TypeVar("T")
 Event = ev.AnyEvent | ev.Unknown
+
+LAST_EVENT_S = 5.0
+"""How long the last event of a run may be behind its status."""
 
 
 class Feed:
@@ -131,14 +135,21 @@ class Feed:
                 pass
 
     def _replayed(self, frame: control.ReplayComplete) -> None:
-        """Everything stored has come. A run that ended without its last event (a damaged journal) is over too."""
+        """Everything stored has come. A run that has ended sends its last event at once; one that has lost it (a
+        damaged journal) is over without."""
         with self._changed:
             self.is_replayed = True
-            is_end = frame.status.is_terminal and not self.is_settled
-            if is_end:
-                self.transcript.status, self.is_settled = frame.status, True
+        if frame.status.is_terminal and not self.is_settled:
+            asyncio.get_running_loop().call_later(LAST_EVENT_S, self._settle, frame.status)
         self._tell()
-        if is_end and self._on_end is not None:
+
+    def _settle(self, status: RunStatus) -> None:
+        with self._changed:
+            if self.is_settled:
+                return
+            self.transcript.status, self.is_settled = status, True
+        self._tell()
+        if self._on_end is not None:
             self._on_end()
 
     def take_fault(self, fault: AgentError) -> None:

@@ -20,7 +20,7 @@ from jupyter_agent.exceptions import (
     Unauthenticated,
 )
 from jupyter_agent.protocol.commands import Interrupt
-from jupyter_agent.records import Effect, RunRequest, RunStatus
+from jupyter_agent.records import Effect, RunRequest, RunStatus, Usage
 from tests.client.conftest import QUICK, until
 from tests.client.peer import START, TOKEN, Peer
 
@@ -133,6 +133,28 @@ async def test_what_comes_twice_is_taken_once(peer, open_run):
     await until(lambda: len(run.events) >= 4)
     assert run.text == "once more"
     assert seqs(run) == [1, 2, 3, 4]
+
+
+async def test_the_last_event_may_be_behind_its_status(peer, open_run):
+    """The row of a run can say that it ended just before its last event is there."""
+    journal = peer.journal()
+    journal.begin()
+    journal.append(ev.StatusChange(status=RunStatus.COMPLETED))
+    run = open_run()
+    waiting = asyncio.ensure_future(run.aresult())
+    await until(lambda: run._feed.is_replayed)
+    journal.append(ev.SessionComplete(status=RunStatus.COMPLETED, usage=Usage()))
+    await asyncio.wait_for(waiting, 10)
+    assert isinstance(run.events[-1], ev.SessionComplete)
+
+
+async def test_a_run_that_lost_its_last_event_is_over_too(peer, open_run, monkeypatch):
+    monkeypatch.setattr("jupyter_agent.client.feed.LAST_EVENT_S", 0.2)
+    journal = peer.journal()
+    journal.begin()
+    journal.say("Saved.")
+    journal.append(ev.StatusChange(status=RunStatus.COMPLETED))
+    assert await asyncio.wait_for(open_run().aresult(), 10) == "Saved."
 
 
 async def test_a_snapshot_stands_for_a_history_that_is_gone(peer, open_run):
