@@ -7,7 +7,7 @@ a blob. Times are UTC datetimes, durations are in seconds unless the name says m
 import json
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
@@ -466,6 +466,27 @@ def _is_clean(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return "\0" not in text
+
+
+MAX_DEPTH = 100
+"""How deeply JSON from people, models and tools may be nested. Much of what it meets later recurses."""
+
+
+def is_deeper_than(levels: int, value: Any) -> bool:
+    """Tells whether lists and objects are nested deeper. Looks without recursion, so that no value is too deep for
+    it."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [item for held in layer for item in _held(held)]
+        if not layer:
+            return False
+    return True
+
+
+def _held(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
 
 
 def canonical_json(value: Any) -> str:

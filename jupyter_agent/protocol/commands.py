@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from ..exceptions import InvalidRequest
-from ..records import RunRequest
+from ..records import MAX_DEPTH, RunRequest, is_deeper_than
 
 MAX_AUTH_BYTES: Final = 4 * 1024
 MAX_FRAME_BYTES: Final = 1024 * 1024
@@ -126,9 +126,14 @@ _decoder: msgspec.json.Decoder[AnyCommand] = msgspec.json.Decoder(AnyCommand)
 def parse_command(text: str | bytes) -> AnyCommand:
     """Returns the command of a frame. Raises InvalidRequest naming what is wrong with it."""
     try:
-        return _decoder.decode(text)
+        command = _decoder.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as fault:
         raise InvalidRequest(f"That frame is no command of this protocol: {fault}.") from fault
+    if isinstance(command, StartRun):
+        parameters = [tool.parameters for tool in command.client_tools]
+        if any(is_deeper_than(MAX_DEPTH, it) for it in (command.metadata, command.kwargs, command.script, parameters)):
+            raise InvalidRequest(f"What starts the run is nested deeper than {MAX_DEPTH} levels: flatten it.")
+    return command
 
 
 def parse_auth(text: str | bytes) -> Auth:

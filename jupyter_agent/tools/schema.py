@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
@@ -15,7 +15,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from ..exceptions import InvalidArguments
-from ..records import ToolSpec, clean
+from ..records import MAX_DEPTH, ToolSpec, clean, is_deeper_than
 from .contract import ToolContext
 from .docstring import read_docstring
 from .patterns import regex
@@ -23,7 +23,6 @@ from .repair import parse_json
 
 MAX_PROBLEMS = 8
 """How many wrong fields a message names; the rest is counted."""
-MAX_DEPTH = 100
 
 
 class Signature(Struct, frozen=True, kw_only=True):
@@ -112,7 +111,7 @@ def validate(spec: ToolSpec, arguments: str) -> dict[str, Any]:
         ) from error
     if not isinstance(value, dict):
         raise InvalidArguments(f"The arguments of {spec.name} are {_shown(value)}. Send one JSON object.")
-    if _is_deeper_than(MAX_DEPTH, value):
+    if is_deeper_than(MAX_DEPTH, value):
         raise InvalidArguments(f"The arguments of {spec.name} are nested deeper than {MAX_DEPTH} levels: flatten them.")
     cleaned = clean(value)
     problems = schema_problems(spec.parameters, cleaned)
@@ -171,22 +170,6 @@ def _clauses(error: ValidationError) -> Iterator[str]:
             yield f"{field} must be {' or '.join(map(_kind, kinds))}, not {_shown(error.instance)}"
         case keyword:
             yield f"{field} is {_shown(error.instance)}, which breaks {keyword} {_shown(error.validator_value)}"
-
-
-def _is_deeper_than(levels: int, value: Any) -> bool:
-    """Looks without recursion: what comes later in a call's life recurses, and must not meet a bottomless value."""
-    layer = [value]
-    for _ in range(levels):
-        layer = [item for held in layer for item in _held(held)]
-        if not layer:
-            return False
-    return True
-
-
-def _held(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 def _kind(kind: Any) -> str:
