@@ -278,7 +278,7 @@ async def test_what_a_journal_says_leaves_alone_what_it_does_not_know(rows, thre
     assert len((await rows.list_runs(by=ALICE)).items) == 1
 
 
-@pytest.mark.parametrize("status", ACTIVE)
+@pytest.mark.parametrize("status", sorted(ACTIVE))
 async def test_one_active_run_a_thread(rows, thread, status):
     await rows.create_run(a_run("first"))
     await rows.save_run(a_run("first", status=status))
