@@ -7,6 +7,7 @@ from tornado import web
 
 from ..exceptions import BlobNotFound, InvalidRequest
 from .rest import AgentHandler, authorized, operation
+from .rooms import Rooms
 from .sniffing import BYTES, is_digest, sniff
 
 
@@ -55,7 +56,7 @@ class OneBlob(BlobHandler):
     @operation("The bytes of a blob that one's runs or attachments refer to", answer=bytes, media=BYTES, faults=(404,))
     async def get(self, digest: str) -> None:
         rooms = await self.rooms()
-        if not is_digest(digest) or not await rooms.storage.rows.blob_is_referred_to(digest, by=self.principal):
+        if not is_digest(digest) or not await self._is_ones_own(rooms, digest):
             raise BlobNotFound(f"There is no blob {digest[:64]!r}.")
         data = await rooms.storage.blobs.get(digest)
         mime = sniff(data)
@@ -72,3 +73,11 @@ class OneBlob(BlobHandler):
         if not is_digest(digest):
             raise BlobNotFound(f"{digest[:64]!r} is no SHA-256: 64 lower-case hex digits.")
         await self.keep(digest)
+
+    async def _is_ones_own(self, rooms: Rooms, digest: str) -> bool:
+        """Followers hear of a blob a little before the rows say whose it is."""
+        rows = rooms.storage.rows
+        if await rows.blob_is_referred_to(digest, by=self.principal):
+            return True
+        await rooms.projection.settle_all()
+        return await rows.blob_is_referred_to(digest, by=self.principal)

@@ -30,6 +30,7 @@ _MATTERS: Final = frozenset(
     {
         ev.RunStarted,
         ev.StatusChange,
+        ev.ToolConfirmationRequest,
         ev.TurnCommitted,
         ev.Compacted,
         ev.ToolTraceStart,
@@ -173,6 +174,11 @@ class Projection:
             await asyncio.shield(self._attempted)
             if fault := self._faults.pop(run_id, None):
                 raise fault
+
+    async def settle_all(self) -> None:
+        """Returns when the rows say all that was observed until now, of any run. Raises StorageError like `settle`."""
+        for run_id in tuple(self._dirty | self._writing):
+            await self.settle(run_id)
 
     async def aclose(self) -> None:
         """Writes what is left, if the database lets it, and stops."""

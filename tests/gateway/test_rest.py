@@ -153,6 +153,18 @@ async def test_an_approval_is_decided_over_rest_once(server: LiveServer) -> None
     assert (server.root / "edited.txt").read_text() == "edited\n"
 
 
+async def test_a_preview_that_is_too_long_for_an_event_is_read_whole(server: LiveServer) -> None:
+    code = "".join(f"print({number:05})\n" for number in range(6_000))
+    run_id = await server.start_run([{"calls": [{"name": "run_cell", "arguments": {"code": code}}]}, "Done."])
+    preview = (await waiting(server, run_id, "approvals"))["preview"]
+    assert preview["shortened"]
+    status, whole = await api(server, "GET", f"blobs/{preview['blob']}")
+    assert status == 200
+    assert whole["code"] == code
+    assert whole["hash"] == preview["hash"]
+    await api(server, "POST", f"runs/{run_id}/interrupt", {})
+
+
 async def test_a_question_is_answered_over_rest(server: LiveServer) -> None:
     script = {"turns": [{"calls": [{"name": "ask_user", "arguments": {"prompt": "Which?"}}]}, {"text": "Thanks."}]}
     run_id = await server.start_run(script)

@@ -189,6 +189,23 @@ async def test_the_leaves_sum_to_the_totals(world):
     assert sum((turn.usage for turn in turns), Usage()) == row.usage
 
 
+async def test_blobs_of_a_run_are_referred_to_while_it_goes_on(world):
+    """A picture of a tool and the preview of an approval are asked for as soon as an event names them."""
+    await world.start("r")
+    await world.turn("r", 0)
+    preview = {"blob": await world.storage.blobs.put(b"a long preview"), "shortened": "a"}
+    tool = ev.ToolDescription(identifier="t", api_name="t", name="t", arguments="{}")
+    await world.journal.append(
+        "r",
+        ev.ToolConfirmationRequest(
+            tool_call_id="c1", tool=tool, approval_id="a1", expires_at=utc_now(), preview=preview
+        ),
+    )
+    await world.projection.settle_all()
+    for key in (preview["blob"], await world.storage.blobs.put(b"png")):
+        assert await world.storage.rows.blob_is_referred_to(key, by=ALICE)
+
+
 async def test_blobs_of_a_run_are_its_owners(world):
     await world.whole_run("r")
     row = await world.storage.rows.get_run("r", by=ALICE)
