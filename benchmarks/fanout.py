@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 from tornado.httpclient import HTTPRequest
@@ -33,6 +33,8 @@ OPTIONS = (
     "--AgentGateway.max_sockets=1000",
     "--AgentGateway.stalled_after_s=120",
 )
+STILL = 20
+"""Clients for the figures of memory."""
 ROUNDS = 3
 """Each ratio is the median of so many rounds, in which the two sides take turns."""
 
@@ -46,7 +48,7 @@ class Table:
         print(f"  {what}: {ours} | {bare} | {ratio}", flush=True)
 
     def __str__(self) -> str:
-        head = ("what", "gateway", "beside it", "ratio", "wanted")
+        head = ("what", "gateway", "beside it", "ratio (of computing time)", "wanted")
         lines = [head, ("---", "---:", "---:", "---:", "---"), *self.rows]
         widths = [max(len(row[place]) for row in lines) for place in range(5)]
         return "\n".join(
@@ -55,11 +57,17 @@ class Table:
         )
 
 
+class Pace(NamedTuple):
+    """Events a second of the clock, and a second of the server's computing time."""
+
+    by_clock: float
+    by_cpu: float
+
+
 @dataclass
 class Bench:
     server: LiveServer
     table: Table
-    scale: float
 
     # --- the two sides --------------------------------------------------------------------------------------
 
@@ -97,12 +105,14 @@ class Bench:
         for _ in range(ROUNDS):
             async with self.run() as run_id:
                 readers = await self.gateway_readers(run_id, clients)
+                cpu_s = self.cpu_s()
                 driven = await self.append(run_id, count)
-                ours.append(count / await readers.seconds(driven["beganNs"], at_least=count))
+                ours.append(await self.pace(readers, count, cpu_s, driven["beganNs"]))
                 await self.drive("keep", runId=run_id)
             readers = await Readers.start(self.server.port, "/bench/bare", clients)
+            cpu_s = self.cpu_s()
             driven = await self.drive("send", rate=None)
-            bare.append(count / await readers.seconds(driven["beganNs"], at_least=count))
+            bare.append(await self.pace(readers, count, cpu_s, driven["beganNs"]))
         self.ratio(f"live fan-out to {clients} client{'s' * (clients > 1)}, events/s", ours, bare, wanted)
 
     async def replay(self, count: int, wanted: str) -> None:
@@ -112,17 +122,30 @@ class Bench:
             await self.append(run_id, count)
             await self.drive("keep", runId=run_id)
             for _ in range(ROUNDS):
+                cpu_s = self.cpu_s()
                 readers = await self.gateway_readers(run_id, 1, "--replay")
-                ours.append(count / await readers.seconds(None, at_least=count))
+                ours.append(await self.pace(readers, count, cpu_s))
+                cpu_s = self.cpu_s()
                 readers = await Readers.start(self.server.port, "/bench/bare", 1, "--say", "go")
-                bare.append(count / await readers.seconds(None, at_least=count))
+                bare.append(await self.pace(readers, count, cpu_s))
         self.ratio(f"replay of {count:,} events, events/s", ours, bare, wanted)
 
-    def ratio(self, what: str, ours: list[float], bare: list[float], wanted: str) -> None:
-        ratio = statistics.median(mine / its for mine, its in zip(ours, bare, strict=True))
-        self.table.add(
-            what, f"{statistics.median(ours):,.0f}", f"{statistics.median(bare):,.0f}", f"{ratio:.2f}", wanted
-        )
+    def cpu_s(self) -> float:
+        """Seconds that the server has computed so far."""
+        times = psutil.Process(self.server.pid).cpu_times()
+        return float(times.user + times.system)
+
+    async def pace(self, readers: "Readers", count: int, cpu_s: float, began_ns: int | None = None) -> "Pace":
+        """Waits for the readers and returns how fast it went."""
+        seconds = await readers.seconds(began_ns, at_least=count)
+        return Pace(count / seconds, count / (self.cpu_s() - cpu_s))
+
+    def ratio(self, what: str, ours: "list[Pace]", bare: "list[Pace]", wanted: str) -> None:
+        pairs = list(zip(ours, bare, strict=True))
+        by_clock = statistics.median(mine.by_clock / its.by_clock for mine, its in pairs)
+        by_cpu = statistics.median(mine.by_cpu / its.by_cpu for mine, its in pairs)
+        mine, its = (statistics.median(pace.by_clock for pace in side) for side in (ours, bare))
+        self.table.add(what, f"{mine:,.0f}", f"{its:,.0f}", f"{by_clock:.2f} ({by_cpu:.2f})", wanted)
 
     async def latency(self, count: int) -> None:
         """Milliseconds from append to a client at 1,000 events a second."""
@@ -178,25 +201,17 @@ class Bench:
         await self.server.request("DELETE", f"api/kernels/{kernel['id']}")
         return count / took
 
-    async def stalled(self, clients: int, count: int) -> None:
-        """MiB of the server's memory for each client that reads nothing, and for each that keeps up."""
-        grown: dict[str, float] = {}
-        for kind in ("warm-up", "none", "keeping up", "stalled"):
-            async with self.run() as run_id:
-                before = self.rss_mib()
-                readers = None
-                if kind in ("keeping up", "stalled"):
-                    options = ("--stalled",) if kind == "stalled" else ()
-                    readers = await self.gateway_readers(run_id, clients, *options)
-                await self.append(run_id, count, content="x" * 1_000)
-                await asyncio.sleep(0.5)
-                grown[kind] = self.rss_mib() - before
-                if readers is not None:
-                    await readers.end()
-        sent = f"{count // 1_000:,} MB sent to each of {clients} clients"
-        for kind, wanted in (("stalled", "< 4 MiB"), ("keeping up", "none")):
-            each = (grown[kind] - grown["none"]) / clients
-            self.table.add(f"memory of a client that is {kind}, {sent}", f"{each:.2f} MiB", "", "", wanted)
+    async def growth_mib(self, clients: int, count: int, *options: str) -> float:
+        """MiB by which the server's memory grows while so many clients are sent so much."""
+        async with self.run() as run_id:
+            readers = await self.gateway_readers(run_id, clients, *options) if clients else None
+            before = self.rss_mib()
+            await self.append(run_id, count, content="x" * 1_000)
+            await asyncio.sleep(0.5)
+            grown = self.rss_mib() - before
+            if readers is not None:
+                await readers.end()
+        return grown
 
     def rss_mib(self) -> float:
         return float(psutil.Process(self.server.pid).memory_info().rss) / 2**20
@@ -260,21 +275,38 @@ class Readers:
         await self._process.wait()
 
 
+@asynccontextmanager
+async def bench(table: Table) -> AsyncIterator[Bench]:
+    """A server of its own for one or more figures."""
+    with tempfile.TemporaryDirectory() as home:
+        environment = {"PYTHONPATH": str(ROOT)}
+        server = LiveServer(Path(home), options=OPTIONS, extensions=("benchmarks.bare",), environment=environment)
+        async with server:
+            yield Bench(server, table)
+
+
 async def measure(*, scale: float) -> Table:
     table = Table()
-    with tempfile.TemporaryDirectory() as home:
-        server = LiveServer(
-            Path(home), options=OPTIONS, extensions=("benchmarks.bare",), environment={"PYTHONPATH": str(ROOT)}
-        )
-        async with server:
-            bench = Bench(server, table, scale)
-            await bench.fan_out(1, int(40_000 * scale), "≥ 0.7")
-            await bench.fan_out(100, int(2_000 * scale), "≥ 0.6")
-            await bench.replay(int(100_000 * scale), "≥ 0.8")
-            await bench.latency(int(5_000 * scale))
-            await bench.printing(int(40_000 * scale))
-            await bench.stalled(20, int(20_000 * scale))
+    async with bench(table) as one:
+        await one.fan_out(1, int(40_000 * scale), "≥ 0.7")
+        await one.fan_out(100, int(2_000 * scale), "≥ 0.6")
+        await one.replay(int(100_000 * scale), "≥ 0.8")
+        await one.latency(int(5_000 * scale))
+        await one.printing(int(40_000 * scale))
+    await memory(table, int(20_000 * scale))
     return table
+
+
+async def memory(table: Table, count: int) -> None:
+    """MiB of a server's memory for each client that reads nothing, and for each that keeps up, beside none at all."""
+    grown: dict[str, float] = {}
+    for kind, clients, options in (("none", 0, ()), ("keeps up", STILL, ()), ("is stalled", STILL, ("--stalled",))):
+        # A server that has had memory before would use that again.
+        async with bench(table) as fresh:
+            grown[kind] = await fresh.growth_mib(clients, count, *options)
+    for kind, wanted in (("is stalled", "< 4 MiB"), ("keeps up", "none")):
+        what = f"memory of a client that {kind}, {count // 1_000:,} MB for each of {STILL}"
+        table.add(what, f"{(grown[kind] - grown['none']) / STILL:.2f} MiB", "", "", wanted)
 
 
 def main() -> None:

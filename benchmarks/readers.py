@@ -19,6 +19,9 @@ import time
 from dataclasses import dataclass, field
 
 MARK = b"the last word"
+PONG = b"\x8a\x80\0\0\0\0"
+PONG_EVERY_S = 5.0
+"""Pings are not looked for: a word now and then says that the client is there."""
 TAIL = 64
 """Bytes kept of what was read, so that a mark is seen that comes in two pieces."""
 STAMP = re.compile(rb'"content":"(\d{10,})"')
@@ -108,9 +111,13 @@ def main() -> None:
         for reader in readers:
             reader.tail, reader.size, reader.frames = b"", 0, 0
             selector.register(reader.socket, selectors.EVENT_READ, reader)
-        left = len(readers)
+        left, said = len(readers), time.monotonic()
         while left:
-            for key, _ in selector.select():
+            if time.monotonic() - said > PONG_EVERY_S:
+                said = time.monotonic()
+                for reader in readers:
+                    reader.socket.sendall(PONG)
+            for key, _ in selector.select(PONG_EVERY_S):
                 if key.data.read(buffer, mark=MARK, is_timed=options.timed):
                     selector.unregister(key.data.socket)
                     left -= 1

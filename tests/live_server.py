@@ -68,14 +68,15 @@ class LiveServer:
             raise RuntimeError(f"The server did not start. It said:\n{self.log.read_text()[-4000:]}")
 
     async def ready(self) -> bool:
-        """Waits until the extension answers; False when the process ended, or does not answer well in a minute."""
+        """Waits until the extension answers; False when the process ended, came up without the extension, or does not
+        answer well in a minute."""
         assert self._process is not None
         deadline = time.monotonic() + START_TIMEOUT_S
         while self._process.returncode is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 status, _ = await self.request("GET", "jupyter-agent/api/health")
-                if status == 200:
-                    return True
+                if status in (200, 404):
+                    return status == 200
             await asyncio.sleep(0.05)
         return False
 
