@@ -254,3 +254,20 @@ async def test_tab_completes_options_words_and_models(server, kernel):
     assert "%agent models" in await completed("%agent mod")
     assert "%%agent -m demo" in await completed("%%agent -m de")
     assert "%%agent --new -m scripted" in await completed("%%agent --new -m scr")
+
+
+async def test_code_that_queues_behind_a_busy_kernel_does_not_deadlock_the_cell_that_waits_later(
+    server, kernel, second_client
+):
+    """The server has asked the busy kernel already when a cell that is queued before it begins to wait for the run."""
+    await kernel.execute(LOAD)
+    script = RUN_CELL.replace("CODE", '"q = 5\\nprint(q)"')
+    await kernel.execute(f"import time\nrun = ja.run('Go.', model='scripted', script={script})")
+    busy = asyncio.create_task(kernel.execute("time.sleep(4)"))
+    await asyncio.sleep(0.2)
+    waiting = kernel.client.execute("run.result()\nn = globals().get('n', 0) + 1")
+    await asyncio.wait_for(busy, 20)
+    reply = await asyncio.wait_for(kernel.client.get_shell_msg(timeout=40), 45)
+    assert reply["parent_header"]["msg_id"] == waiting
+    assert reply["content"]["status"] == "ok", reply["content"]
+    assert await value(kernel, "run.status, n, q") == "completed 1 5"
