@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import threading
 
 import pytest
 from hypothesis import given, settings
@@ -365,3 +366,50 @@ async def test_whatever_happens_each_event_comes_once_and_in_order(journal, stor
     for found, told, skipped in results:
         check_events(found, after=id_of(skipped) if skipped else None)
         assert (len(found), told) == (len(texts) + 2 - skipped, 1)
+
+
+async def test_a_read_of_the_file_that_was_cancelled_is_done_again(journal):
+    """The thread reads on after its caller was cancelled: what it read then must not be missing."""
+    await write(journal, 0)
+    for n in range(2000):
+        await journal.append(RUN, delta(f"{n} " + "x" * 1500))
+    follower = journal.follow(RUN)
+    found = list((await anext(follower)).lines)
+    assert follower._stored is not None, "there is more in the file"
+    for _ in range(3):
+        reading = asyncio.create_task(anext(follower))
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+    await journal.append(RUN, complete())
+    await collect(follower, found)
+    assert len(check_events(found, is_complete=True)) == 2002
+
+
+async def test_what_happens_while_the_end_of_the_file_is_read_is_not_missed(journal, monkeypatch):
+    """The run is opened, ends and is closed while a follower is about to find that nothing more is stored."""
+    await write(journal, 2)
+    await journal.close(RUN)
+    follower = journal.follow(RUN)
+    await anext(follower)
+    at_end, may_end = threading.Event(), threading.Event()
+    real = journal.lines.read
+
+    def slow(run_id, **options):
+        yield from real(run_id, **options)
+        at_end.set()
+        may_end.wait(10)
+
+    monkeypatch.setattr(journal.lines, "read", slow)
+    follower._stored = None
+    rest = asyncio.create_task(collect(follower))
+    assert await asyncio.to_thread(at_end.wait, 10)
+    monkeypatch.undo()
+    await journal.open(RUN)
+    await journal.append(RUN, complete())
+    await journal.close(RUN)
+    may_end.set()
+    async with asyncio.timeout(10):
+        found, _ = await rest
+    assert ids(found) == [id_of(4, epoch=2)]
