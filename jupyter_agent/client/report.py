@@ -32,7 +32,7 @@ VERBS = {
     Effect.EXEC: "execute code",
     Effect.NETWORK: "use the network",
 }
-WHERE_TO_APPROVE = "decide in another client that holds the server's token, for example `jupyter agent approve`"
+WHERE_TO_APPROVE = 'click "Agent: … waiting" in JupyterLab\'s status bar, or run `jupyter agent approve` in a terminal'
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -80,12 +80,23 @@ def arguments_line(call: ToolCallView, most: int = 80) -> str:
         return one_line(text, most)
     if not isinstance(given, dict):
         return one_line(text, most)
-    return one_line(", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in given.items()), most)
+    return one_line(", ".join(f"{name}={_value(value)}" for name, value in given.items()), most)
+
+
+def _value(value: Any) -> str:
+    """Returns a value as JSON; of a text of several lines, such as code, without the line breaks and indentation."""
+    if isinstance(value, str) and "\n" in value:
+        value = " ↵ ".join(line.strip() for line in value.splitlines() if line.strip())
+    return json.dumps(value, ensure_ascii=False)
 
 
 def call_line(call: ToolCallView) -> str:
     """Returns one tool call on one line: state, name, arguments, time."""
-    return f"{call_symbol(call)} {one_line(call.name)}({arguments_line(call)}){call_state(call)}"
+    return f"{call_symbol(call)} {call_name(call)}{call_state(call)}"
+
+
+def call_name(call: ToolCallView) -> str:
+    return f"{one_line(call.name)}({arguments_line(call)})"
 
 
 def call_symbol(call: ToolCallView) -> str:

@@ -11,6 +11,7 @@ from ..client import report
 from ..client.feed import Feed
 from ..records import Approval
 from ..transcript import ToolCallView, Transcript, TurnView
+from .blocks import blocks
 
 TEXT_SHOWN = 20_000
 RESULT_SHOWN = 2_000
@@ -57,8 +58,8 @@ def _body(seen: Transcript) -> Iterator[str]:
     for asked in seen.pending_inputs:
         yield (
             f'<div style="{ASKS}"><b>The agent asks:</b> {_words(asked.prompt)}<br>'
-            f'<span style="{QUIET}">Answer here with <code>run.answer({escape(repr(asked.request_id))}, '
-            "&quot;…&quot;)</code>, or in another client.</span></div>"
+            f'<span style="{QUIET}">It waits for your answer: {escape(report.WHERE_TO_APPROVE)}. From a cell, once the '
+            f"kernel is free: <code>run.answer({escape(repr(asked.request_id))}, &quot;…&quot;)</code>.</span></div>"
         )
     if seen.error is not None:
         yield f'<div style="{FAULT}">{_words(seen.error.message)}</div>'
@@ -71,7 +72,7 @@ def _turn(turn: TurnView) -> Iterator[str]:
             f'<div style="{PROSE}; {QUIET}">{_words(turn.thinking)}</div></details>'
         )
     if turn.text:
-        yield f'<div style="{PROSE}">{_words(turn.text)}</div>'
+        yield from _prose(turn.text)
     calls = list(turn.tool_calls.values())
     if len(calls) > CALLS_SHOWN:
         yield f'<div style="{QUIET}">{len(calls) - CALLS_SHOWN} earlier tool calls</div>'
@@ -80,7 +81,8 @@ def _turn(turn: TurnView) -> Iterator[str]:
 
 
 def _call(call: ToolCallView) -> str:
-    line = f"<code>{escape(report.call_line(call))}</code>"
+    name, state = escape(f"{report.call_symbol(call)} {report.call_name(call)}"), escape(report.call_state(call))
+    line = f'<code>{name}</code><span style="{QUIET}">{state}</span>'
     said = call.progress if call.result is None else call.result
     if not said:
         return f"<div>{line}</div>"
@@ -98,9 +100,20 @@ def _approval(approval: Approval) -> str:
     )
 
 
+def _prose(said: str) -> Iterator[str]:
+    """A model's text as it wrote it; its tables and code in a fixed width, so that columns stand."""
+    for is_fixed, lines in blocks(_cut(said)):
+        style = CODE if is_fixed else PROSE
+        name = "pre" if is_fixed else "div"
+        yield f'<{name} style="{style}">{escape(report.plain(lines))}</{name}>'
+
+
 def _words(said: str) -> str:
-    shown = said if len(said) <= TEXT_SHOWN else f"{said[:TEXT_SHOWN]}\n… {len(said):,} characters in all"
-    return escape(report.plain(shown))
+    return escape(report.plain(_cut(said)))
+
+
+def _cut(said: str) -> str:
+    return said if len(said) <= TEXT_SHOWN else f"{said[:TEXT_SHOWN]}\n… {len(said):,} characters in all"
 
 
 def _lines(seen: Transcript) -> Iterator[str]:
@@ -111,6 +124,6 @@ def _lines(seen: Transcript) -> Iterator[str]:
     for approval in seen.pending_approvals:
         yield f"? {report.approval_line(approval)}"
     for asked in seen.pending_inputs:
-        yield f"? {report.one_line(asked.prompt, 300)} (answer: run.answer({asked.request_id!r}, …))"
+        yield f"? {report.one_line(asked.prompt, 300)} ({report.WHERE_TO_APPROVE})"
     if seen.error is not None:
         yield report.plain(seen.error.message)
