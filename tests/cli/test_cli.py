@@ -9,6 +9,8 @@ import sys
 import psutil
 import pytest
 
+from jupyter_agent.cli import main
+from jupyter_agent.gateway.app import AgentGateway
 from tests.live_server import TOKEN, LiveServer
 
 WRITE = [
@@ -179,3 +181,9 @@ async def test_commands_are_listed():
     out, _ = await process.communicate()
     for command in ("run", "approve", "demo"):
         assert f"\n    {command} " in out.decode()
+
+
+def test_settings_shows_every_setting(capsys):
+    assert main(["settings"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"--AgentGateway.{name}=" in shown for name in AgentGateway.class_own_traits(config=True))
