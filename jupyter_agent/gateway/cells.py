@@ -27,6 +27,10 @@ BUSY_NOTE: Final = "[The kernel is busy; this cell runs when the one before it i
 _ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
+MAX_DISPLAYS: Final = 128
+"""Rich results of one cell that are kept; a loop can make any number."""
+
+
 @dataclass
 class Output:
     """What a cell gave: text as it came, displays as MIME bundles in order, and whether it failed."""
@@ -194,7 +198,8 @@ class Cell:
                 self._say(content["text"])
             case "execute_result" | "display_data" | "update_display_data":
                 data = content["data"]
-                self.output.displays.append(data)
+                if len(self.output.displays) < MAX_DISPLAYS:
+                    self.output.displays.append(data)
                 self._say(f"{_ANSI.sub('', str(data.get('text/plain', '')))}\n" if "text/plain" in data else "")
             case "error":
                 self.output.is_error = True

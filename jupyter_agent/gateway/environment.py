@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from ..exceptions import KernelUnavailable
 from ..protocol.commands import ClientToolResult
 from ..protocol.control import ClientToolCall
 from ..records import Image, Run
+from ..runtime.calls import MAX_RICH_RESULTS
 from ..tools.contract import ToolAnswer, ToolContext
 from .cells import BUSY_NOTE, POLL_S, Cell, Output, as_bytes
 from .client_tools import ClientTools
@@ -179,7 +181,7 @@ class JupyterEnvironment:
     async def _client_answer(self, result: ClientToolResult, context: ToolContext) -> ToolAnswer:
         images: list[Image] = []
         mime: dict[str, str] = {}
-        for name, value in result.mime.items():
+        for name, value in islice(result.mime.items(), MAX_RICH_RESULTS):
             data = as_bytes(name, value)
             if data is None or len(data) > MAX_RICH_BYTES:
                 continue

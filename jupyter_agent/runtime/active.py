@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
+import msgspec
+
 from .. import events as ev
 from ..exceptions import AlreadyResolved, InputNotFound, JournalDamaged, RunFinished
 from ..journal import Journal
@@ -230,12 +232,20 @@ class ActiveRun:
         self._answered.setdefault(key, asyncio.Event()).set()
 
 
-MAX_FIELD_CHARS = 48 * 1024
-"""Longer texts are shortened where they are repeated in an event: the whole stands in the call's own deltas."""
+MAX_FIELD_BYTES = 96 * 1024
+"""Texts that are longer on the wire are shortened where they are repeated in an event: the whole stands in the call's
+own deltas."""
+BEGINNING_CHARS = 12 * 1024
+"""What is shown of them. A character takes up to seven bytes, and an event with several such fields fits a line."""
+
+
+def wire_size(value: Any) -> int:
+    """Returns how many bytes a value takes in an event."""
+    return len(msgspec.json.encode(value))
 
 
 def shortened(text: str) -> str:
     """Returns the text, or its beginning with a note of how long the whole is."""
-    if len(text) <= MAX_FIELD_CHARS:
+    if wire_size(text) <= MAX_FIELD_BYTES:
         return text
-    return json.dumps({"shortened": text[: MAX_FIELD_CHARS // 2], "characters": len(text)}, ensure_ascii=False)
+    return json.dumps({"shortened": text[:BEGINNING_CHARS], "characters": len(text)}, ensure_ascii=False)

@@ -11,7 +11,7 @@ from ..models import contract as model
 from ..records import ID_PATTERN, Message, Text, Thinking, ToolCall, Usage, clean, new_id
 from .active import ActiveRun
 
-MAX_PIECE_CHARS = 48 * 1024
+MAX_PIECE_CHARS = 32 * 1024
 USAGE_EVERY_S = 0.5
 
 

@@ -19,12 +19,12 @@ from ..records import Approval, Decision, Effect, Outcome, ToolCall, clean, new_
 from ..tools import repair_json, validate
 from ..tools.contract import Tool, ToolAnswer
 from ..transcript import ToolCallView
-from .active import ActiveRun, shortened
+from .active import BEGINNING_CHARS, ActiveRun, shortened, wire_size
 from .policy import POLICIES, Ruling, Verdict, approval_hash, facts_of, strictest
 
 log = logging.getLogger(__name__)
 
-MAX_PREVIEW_CHARS = 48 * 1024
+MAX_PREVIEW_BYTES = 64 * 1024
 PROGRESS_WINDOW_S = 0.05
 MAX_PROGRESS_CHARS = 1024 * 1024
 
@@ -165,11 +165,11 @@ async def _note_decision(run: ActiveRun, view: ToolCallView, *, policy: str) -> 
 
 async def _bounded(run: ActiveRun, preview: dict[str, Any]) -> dict[str, Any]:
     """Returns the preview, or a pointer to it where it is too long for an event: the whole is what gets approved."""
-    text = json.dumps(preview, ensure_ascii=False)
-    if len(text) <= MAX_PREVIEW_CHARS:
+    if wire_size(preview) <= MAX_PREVIEW_BYTES:
         return preview
+    text = json.dumps(preview, ensure_ascii=False)
     blob = await run.keep(text.encode())
-    return {"tool": preview["tool"], "hash": preview["hash"], "blob": blob, "shortened": text[: MAX_PREVIEW_CHARS // 2]}
+    return {"tool": preview["tool"], "hash": preview["hash"], "blob": blob, "shortened": text[:BEGINNING_CHARS]}
 
 
 # --- execution ------------------------------------------------------------------------------------------------
@@ -256,6 +256,10 @@ async def _give_result(run: ActiveRun, call: ToolCall, answer: ToolAnswer) -> No
     if len(content) > cap:
         blob = await run.keep(content.encode())
         content = f"{content[:cap]}\n[Cut here: {len(content):,} characters in all. The whole is blob {blob}.]"
+    mime = {**answer.mime, **{image.mime: image.blob for image in answer.images}}
+    fitting = {name: key for name, key in mime.items() if _is_mime(name)}
+    if len(fitting) > MAX_RICH_RESULTS:
+        content += f"\n[Of {len(fitting)} rich results the first {MAX_RICH_RESULTS} are kept.]"
     await run.stream(
         ev.ToolResultReady(
             tool_call_id=call.tool_call_id,
@@ -264,12 +268,18 @@ async def _give_result(run: ActiveRun, call: ToolCall, answer: ToolAnswer) -> No
             truncated=blob is not None,
             blob=blob,
             diff=None if answer.diff is None else shortened(answer.diff),
-            mime={**answer.mime, **{image.mime: image.blob for image in answer.images}},
+            mime=dict(list(fitting.items())[:MAX_RICH_RESULTS]),
         )
     )
 
 
-MAX_RESULT_CHARS = 48 * 1024
+MAX_RESULT_CHARS = 32 * 1024
+"""Fits a line with everything beside it, also where each character takes six bytes on the wire."""
+MAX_RICH_RESULTS = 64
+
+
+def _is_mime(name: str) -> bool:
+    return 0 < len(name) <= 100 and name.isascii() and name.isprintable()
 
 
 async def close_calls(run: ActiveRun, outcome: Outcome, reason: str) -> None:
