@@ -29,6 +29,7 @@ from ..protocol.connection import (
 from ..records import Principal
 from .auth import Action, Identity
 from .faults import UNEXPECTED, answer_to, failed
+from .once import MAX_CLIENT_ID_CHARS
 from .outbox import Lane, Outbox
 from .stream import RunStream
 
@@ -81,6 +82,7 @@ class Heard(NamedTuple):
     command: commands.AnyCommand | None = None
     fault: InvalidRequest | None = None
     is_json: bool = True
+    client_id: str | None = None
     size: int = 0
 
 
@@ -259,7 +261,7 @@ class Connection:
     def _complain(self, heard: Heard | None) -> None:
         self._malformed += 1
         fault = heard.fault if heard and heard.fault else InvalidRequest("That frame cannot be read.")
-        self.tell(failed(fault))
+        self.tell(failed(fault, client_id=heard.client_id if heard else None))
         if self._malformed >= MAX_MALFORMED:
             self._close(CloseCode.MALFORMED, f"{MAX_MALFORMED} frames in a row could not be read.")
 
@@ -509,19 +511,22 @@ def _parse(frame: str | bytes) -> Heard:
             command = commands.parse_auth(frame)
         return Heard(command)
     except InvalidRequest as fault:
-        return Heard(None, fault, is_json=_is_json(frame))
+        return _unreadable(frame, fault)
 
 
 def _size(frame: str | bytes) -> int:
     return len(frame) if isinstance(frame, bytes) or frame.isascii() else len(frame.encode())
 
 
-def _is_json(frame: str | bytes) -> bool:
+def _unreadable(frame: str | bytes, fault: InvalidRequest) -> Heard:
+    """Returns what can still be told of a frame that is no command: whose it is, so that its sender need not wait."""
     try:
-        msgspec.json.decode(frame)
+        value = msgspec.json.decode(frame)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return False
-    return True
+        return Heard(None, fault, is_json=False)
+    client_id = value.get("clientId") if isinstance(value, dict) else None
+    is_one = isinstance(client_id, str) and 0 < len(client_id) <= MAX_CLIENT_ID_CHARS
+    return Heard(None, fault, client_id=client_id if is_one else None)
 
 
 async def _ignored(sent: asyncio.Future[None]) -> None:

@@ -94,3 +94,20 @@ async def test_text_that_no_store_can_hold_is_replaced_or_refused(server: LiveSe
 async def test_a_body_that_is_too_large_is_refused(server: LiveServer, address: str) -> None:
     answer = await fetch(server, "POST", f"{API}/{address}", raw=b" " * (2 << 20), headers=headers_of())
     assert (answer.code, json.loads(answer.body)["code"]) == (413, "too_large")
+
+
+async def test_who_sends_a_command_that_is_none_is_told_which(server: LiveServer) -> None:
+    async with talking(server) as talk:
+        for number, wrong in enumerate(
+            (
+                {"type": "start_run", "input": 5},
+                {"type": "nonsense"},
+                {"type": "user_input"},
+                {"type": "follow", "runId": []},
+            )
+        ):
+            await talk.say({**wrong, "clientId": f"c{number}"})
+            refusal = await talk.until("failed", 5)
+            assert (refusal["code"], refusal["clientId"]) == ("invalid_request", f"c{number}")
+        await talk.say({"type": "nonsense", "clientId": "x" * 5_000})
+        assert "clientId" not in await talk.until("failed", 5)
