@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse, _RequestProxy
+from tornado.httputil import HTTPHeaders
 from tornado.websocket import WebSocketClientConnection
 
 from tests.live_server import TOKEN, LiveServer
@@ -176,7 +177,7 @@ async def connected(
 ) -> AsyncIterator[Talk]:
     """Opens a socket without saying anything. Raises Refused. Without headers it is a stranger."""
     url = f"ws://127.0.0.1:{server.port}/jupyter-agent/ws{'?' if query else ''}{query}"
-    request = HTTPRequest(url, headers={**(headers or {}), **({"Host": host} if host else {})})
+    request = HTTPRequest(url, headers=HTTPHeaders({**(headers or {}), **({"Host": host} if host else {})}))
     # What `websocket_connect` does, but with the connection at hand: a refused one is closed at once.
     socket = WebSocketClientConnection(_RequestProxy(request, HTTPRequest._DEFAULTS), max_message_size=1 << 26)
     try:
@@ -185,10 +186,21 @@ async def connected(
         if (connection := getattr(socket, "connection", None)) is not None:
             connection.close()
         raise Refused(refusal.code, refusal.response.headers if refusal.response else {}) from refusal
+    stream = socket.protocol.stream if socket.protocol else None
     try:
         yield Talk(socket)
     finally:
         socket.close()
+        await closed(stream)
+
+
+async def closed(stream: Any) -> None:
+    """Waits for the other side to close too, so that what was said last is read; then leaves."""
+    for _ in range(100):
+        if stream is None or stream.closed():
+            return
+        await asyncio.sleep(0.01)
+    stream.close()
 
 
 @contextlib.asynccontextmanager
