@@ -243,7 +243,8 @@ async def test_two_kernels_do_not_take_each_others_calls(server, kernel, second_
 
 
 async def test_tab_completes_options_words_and_models(server, kernel):
-    await kernel.execute(LOAD)
+    # Jedi takes seconds for its first look at a namespace, and has no say in magics.
+    await kernel.execute(f"{LOAD}\nget_ipython().Completer.use_jedi = False")
 
     async def completed(line: str) -> set[str]:
         reply = await kernel.client.complete(line, cursor_pos=len(line), reply=True, timeout=30)
