@@ -358,6 +358,12 @@ async def test_only_what_has_ended_is_archived_and_only_what_is_archived_is_remo
         await world.journal.remove_lines("r")
     assert world.storage.lines.exists("r"), "the journal stays while its archive is not whole"
     events.write_bytes(kept)
+    path = world.storage.lines.path("r")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.rindex(b"{", 0, -2)])
+    with pytest.raises(StorageError, match="is not what its journal says"):
+        await world.journal.remove_lines("r")
+    path.write_bytes(whole)
     await world.journal.remove_lines("r")
     await world.journal.remove_lines("r")
     assert not world.storage.lines.exists("r")
