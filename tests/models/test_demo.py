@@ -56,7 +56,7 @@ async def test_the_main_job_looks_runs_a_cell_and_answers_from_its_output(folder
     assert "| `data/weather.csv` | 1 | 9 | 11.1% |" in answer
     assert "| `sales.csv` | 0 | 9 | 0.0% |" in answer
     assert "`island` (2)" in answer
-    assert "plot is in the output" in answer
+    assert "The plot shows all files" in answer
     assert "rules, not a language model" in answer
     code = next(call for message in talk.messages for call in message.tool_calls if call.name == "run_cell").arguments
     assert len(json.loads(code)["code"].splitlines()) < 40
@@ -194,6 +194,7 @@ TASKS = [
     ("Draw a histogram of rain in data/weather.csv", ["read_file", "run_cell"], "drawn: rain"),
     ("Summarise sales.csv", ["run_cell"], "sales.csv: 3 rows, 3 columns"),
     ("Describe the frame `df`", ["run_cell"], "name 'df' is not defined"),
+    ("Summarise the frame df. The pandas DataFrame `df`:\n  a: int64, 3 missing", ["run_cell"], "'df' is not defined"),
     ("Summarise notes.md", ["read_file"], "cannot sum up prose"),
     ("Write a file hello.txt with Good morning, all", ["create_file"], "Created hello.txt"),
     ("Ask me for my favourite colour", ["ask_user"], "You answered: **blue**"),

@@ -17,6 +17,8 @@ INTENTS: tuple[tuple[str, Callable[[Conversation], bool], Plan], ...] = (
     ("sum up the thread", lambda talk: not talk.tools and talk.says("^summarise everything above"), people.recall),
     ("call a named tool", lambda talk: people.named_tool(talk) is not None, people.call_named_tool),
     ("look at an image", lambda talk: bool(talk.images), people.describe_images),
+    # The description of a frame that follows tells of missing values too.
+    ("summarise a frame", lambda talk: talk.says(r"^\s*(summari[sz]e|describe)\b.{0,40}\bframe\b"), kernel.summarise),
     (
         "missing values",
         lambda talk: talk.says(r"missing|\bnulls?\b|\bnans?\b|empty (values|cells|fields)"),

@@ -212,9 +212,7 @@ def _figure(talk: Conversation, ranked: list[Count], step: Step) -> str:
     if not talk.says(PLOT):
         return ""
     if step.images:
-        return (
-            "The plot is in the output of the cell above: all files on the left, the worst one by column on the right."
-        )
+        return "The plot shows all files on the left, the worst one by column on the right."
     return bars({count.name: count.missing for count in ranked})
 
 
