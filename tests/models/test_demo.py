@@ -401,6 +401,7 @@ async def test_no_task_takes_long(text):
 
 
 @given(st.text(max_size=200))
+@example("a,b\r1,2")
 def test_counting_takes_any_text(text):
     count = count_missing("a.csv", text)
     assert 0 <= count.missing <= count.values

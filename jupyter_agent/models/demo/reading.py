@@ -86,7 +86,7 @@ def printed_faults(output: str) -> dict[str, str]:
 
 def count_missing(name: str, text: str) -> Count:
     """Returns the count of missing values in CSV text, by the rules of pandas."""
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    rows = [row for row in csv.reader(io.StringIO(text, newline=None)) if row]
     header, body = (rows[0], rows[1:]) if rows else ([], [])
     columns = dict.fromkeys(header, 0)
     for row in body:
