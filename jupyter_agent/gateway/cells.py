@@ -8,11 +8,13 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import itertools
 import queue
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
+from uuid import uuid4
 
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
@@ -22,6 +24,7 @@ POLL_S: Final = 0.25
 STOP_WITHIN_S: Final = 0.8
 """How long an interrupted cell may take to stop before its caller goes on without it."""
 SUBSCRIBE_WITHIN_S: Final = 10.0
+BUSY_AFTER_S: Final = 1.0
 BUSY_NOTE: Final = "[The kernel is busy; this cell runs when the one before it is done.]\n"
 
 _ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
@@ -62,6 +65,7 @@ class Cell:
         self.has_started = False
         self.is_done = False
         self.output = Output()
+        self._has_noted = False
 
     async def run(self, *, timeout_s: float) -> Output:
         """Executes and returns the output. Raises KernelUnavailable, OutcomeUnknown when the kernel dies meanwhile,
@@ -89,6 +93,8 @@ class Cell:
     @contextlib.asynccontextmanager
     async def _client(self) -> AsyncIterator[AsyncKernelClient]:
         client: AsyncKernelClient = self._kernel.client()
+        # A session is also the identity of its sockets: a kernel hears only the first of two that share one.
+        client.session.session = uuid4().hex
         client.start_channels(stdin=False, hb=False)
         try:
             yield client
@@ -99,7 +105,7 @@ class Cell:
 
     @property
     def _is_busy(self) -> bool:
-        return getattr(self._kernel, "execution_state", "idle") not in ("idle", "unknown")
+        return bool(getattr(self._kernel, "execution_state", "idle") == "busy")
 
     async def _subscribe(self, client: AsyncKernelClient) -> None:
         """Returns when output reaches us: asked on the control channel, which answers while a cell runs."""
@@ -111,13 +117,31 @@ class Cell:
             await self._check_alive()
 
     async def _until_idle(self, client: AsyncKernelClient) -> None:
-        was_busy = False
+        """Returns when the kernel has nothing to do: it is not known to be busy, and answers on the channel where
+        cells queue, since what the server knows of a young kernel may be late."""
         while self._is_busy:
-            if not was_busy:
-                self._progress(BUSY_NOTE)
-                was_busy = True
+            self._note_busy()
             await self._message(client)
             await self._check_alive()
+        asked = client.kernel_info()
+        for waited in itertools.count():
+            if waited * POLL_S >= BUSY_AFTER_S:
+                self._note_busy()
+            if await self._shell_reply(client, asked) is not None:
+                return
+            await self._check_alive()
+
+    def _note_busy(self) -> None:
+        if not self._has_noted:
+            self._has_noted = True
+            self._progress(BUSY_NOTE)
+
+    async def _shell_reply(self, client: AsyncKernelClient, asked: str) -> dict[str, Any] | None:
+        try:
+            reply: dict[str, Any] = await client.get_shell_msg(timeout=POLL_S)
+        except queue.Empty:
+            return None
+        return reply if reply["parent_header"].get("msg_id") == asked else None
 
     async def _until_done(self, client: AsyncKernelClient) -> None:
         while not self.is_done:
@@ -137,12 +161,12 @@ class Cell:
 
     async def _look_for_reply(self, client: AsyncKernelClient) -> None:
         """A kernel that drops a waiting cell, since one before it failed, says so in its reply only."""
-        while await client.shell_channel.msg_ready():
-            reply = await client.get_shell_msg(timeout=POLL_S)
-            is_ours = reply["parent_header"].get("msg_id") == self._message_id
-            if is_ours and reply["content"].get("status") in ("aborted", "abort"):
-                self.is_done = True
-                raise ToolError("The kernel dropped the cell, since one before it failed. It did not run; try again.")
+        if not await client.shell_channel.msg_ready() or self._message_id is None:
+            return
+        reply = await self._shell_reply(client, self._message_id)
+        if reply is not None and reply["content"].get("status") in ("aborted", "abort"):
+            self.is_done = True
+            raise ToolError("The kernel dropped the cell, since one before it failed. It did not run; try again.")
 
     async def _check_alive(self) -> None:
         """Raises OutcomeUnknown, or KernelUnavailable for a cell that was never sent."""

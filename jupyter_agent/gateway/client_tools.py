@@ -82,11 +82,12 @@ class ClientTools:
         while not self.is_offered(run_id, name):
             await self._news.wait()
 
-    async def call(
-        self, frame: ClientToolCall, *, progress: Callable[[str], None], wait_s: float
-    ) -> ClientToolResult:
-        """Has a tool carried out and returns its result, waiting for it that long. Raises ToolTimedOut, or OutcomeUnknown when the call was sent
-        and the client did not come back. Cancelling tells the client."""
+    async def call(self, frame: ClientToolCall, *, progress: Callable[[str], None], wait_s: float) -> ClientToolResult:
+        """Has a tool carried out and returns its result, waiting for it that long.
+
+        Raises ToolTimedOut, or OutcomeUnknown when the call was sent and the client did not come back. Cancelling
+        tells the client.
+        """
         key = (frame.run_id, frame.tool_call_id)
         call = _Call(frame, progress, asyncio.get_running_loop().create_future())
         self._calls[key] = call

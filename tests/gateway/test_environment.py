@@ -42,6 +42,13 @@ def progress(talk: Talk) -> str:
     return "".join(event["content"] for event in events if event["kind"] == "tool_progress")
 
 
+async def until_going(talk: Talk) -> None:
+    """Returns when a cell has printed that it is going, while somebody else reads the socket."""
+    async with asyncio.timeout(IN_A_KERNEL_S):
+        while "going" not in progress(talk):
+            await asyncio.sleep(0.05)
+
+
 async def play(server: LiveServer, script: dict[str, Any], **more: Any) -> Talk:
     """Plays a script to its end, approving everything, and returns what was heard."""
     run_id = await server.start_run(script, **more)
@@ -123,14 +130,12 @@ async def test_a_run_uses_the_kernel_that_it_names(server: LiveServer) -> None:
 
 async def test_a_busy_kernel_is_waited_for_and_said_to_be_busy(server: LiveServer) -> None:
     kernel_id = await new_kernel(server)
-    one = await server.start_run(cell("import time; time.sleep(3); print('first')"), kernelId=kernel_id)
+    one = await server.start_run(cell("import time; print('going', flush=True); time.sleep(5)"), kernelId=kernel_id)
     other = await server.start_run(cell("print('second')"), kernelId=kernel_id)
     async with talking(server, f"chatKey={one}") as first, talking(server, f"chatKey={other}") as second:
         first_over = asyncio.create_task(approve_all(first))
         started = await second.until("tool_confirmation_request")
-        while not any(frame["type"] == "tool_trace_start" for frame in first.frames):
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(1.0)
+        await until_going(first)
         await second.say({"type": "tool_confirmation", "toolCallId": started["toolCallId"], "approved": True})
         await asyncio.gather(first_over, approve_all(second))
     assert "busy" in progress(second)
@@ -178,14 +183,12 @@ while time.monotonic() < end:
 
 async def test_a_cell_that_waits_for_its_turn_never_runs_once_it_is_cancelled(server: LiveServer) -> None:
     kernel_id = await new_kernel(server)
-    first = await server.start_run(cell("import time; time.sleep(2.5)"), kernelId=kernel_id)
+    first = await server.start_run(cell("import time; print('going', flush=True); time.sleep(5)"), kernelId=kernel_id)
     second = await server.start_run(cell("ran = True"), kernelId=kernel_id)
     async with talking(server, f"chatKey={first}") as one, talking(server, f"chatKey={second}") as other:
         going = asyncio.create_task(approve_all(one))
         asked = await other.until("tool_confirmation_request")
-        while not one.of("tool_trace_start"):
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(1.0)
+        await until_going(one)
         await other.say({"type": "tool_confirmation", "toolCallId": asked["toolCallId"], "approved": True})
         await other.until("tool_trace_start")
         await other.say({"type": "interrupt"})
@@ -345,8 +348,7 @@ async def test_a_waiting_cell_carries_run_cell_out_itself(server: LiveServer) ->
     busy = await server.start_run(cell("import time; print('going', flush=True); time.sleep(6)"), kernelId=kernel_id)
     async with talking(server, f"chatKey={busy}") as holder, talking(server) as talk:
         held = asyncio.create_task(approve_all(holder))
-        while "going" not in progress(holder):
-            await asyncio.sleep(0.05)
+        await until_going(holder)
         started = await talk.command("start_run", input="go", model="scripted", script=cell("2 + 2"),
                                      kernelId=kernel_id, waits=True)  # fmt: skip
         call = await until_called(talk)
