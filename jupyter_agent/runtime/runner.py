@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -92,6 +94,9 @@ class Runner:
         self._active: dict[str, ActiveRun] = {}
         self._stops: dict[str, Stop] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._starting: dict[str, asyncio.Event] = {}
+        self._ending: dict[str, asyncio.Task[None]] = {}
+        self._making_room: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._watchers: list[Watcher] = []
         self._thread_grants: dict[str, set[tuple[str, tuple[str, ...]]]] = {}
         self._is_closing = False
@@ -123,7 +128,11 @@ class Runner:
         model = request.model or self._means.models.default
         check(request, model, means=self._means, toolbox=self._toolbox)
         thread = await self._thread_for(request, by=by)
-        run = await self._create_row(request, thread, model=model, by=by)
+        with self._being_started(run_id := new_id("run")):
+            return await self._start(request, thread, run_id=run_id, model=model, by=by)
+
+    async def _start(self, request: RunRequest, thread: Thread, *, run_id: str, model: str, by: Principal) -> Run:
+        run = await self._create_row(request, thread, run_id=run_id, model=model, by=by)
         try:
             started = await self._run_started(run, request)
             await self._journal.open(run.run_id)
@@ -137,6 +146,16 @@ class Runner:
             await self._launch(run)
         return run
 
+    @contextmanager
+    def _being_started(self, run_id: str) -> Iterator[None]:
+        """Has whoever wants to end the run wait until it has begun: its row is there before its journal and task."""
+        begun = self._starting[run_id] = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self._starting[run_id]
+            begun.set()
+
     async def _thread_for(self, request: RunRequest, *, by: Principal) -> Thread:
         title = _text_of(request)[:TITLE_CHARS].strip() or None
         if request.thread_id is None:
@@ -148,12 +167,12 @@ class Runner:
             thread = await self._rows.update_thread(thread.thread_id, by=by, title=title)
         return thread
 
-    async def _create_row(self, request: RunRequest, thread: Thread, *, model: str, by: Principal) -> Run:
+    async def _create_row(self, request: RunRequest, thread: Thread, *, run_id: str, model: str, by: Principal) -> Run:
         """Inserts the run's row, making room on its thread as the strategy says. Raises ThreadBusy."""
         now = utc_now()
         parts = (Text(text=request.input),) if isinstance(request.input, str) else request.input
         run = Run(
-            run_id=new_id("run"),
+            run_id=run_id,
             thread_id=thread.thread_id,
             user_id=thread.user_id,
             status=RunStatus.PENDING,
@@ -168,13 +187,21 @@ class Runner:
             cell=request.cell,
             follow_up_to_run_id=request.follow_up_to_run_id,
         )
+        if request.multitask not in (Multitask.INTERRUPT, Multitask.ROLLBACK):
+            return await self._insert_row(run, by=by)
+        # One after the other: many at once would all end the same run and all but one fail again.
+        lock = self._making_room.setdefault(thread.thread_id, asyncio.Lock())
+        async with lock:
+            return await self._insert_row(run, by=by)
+
+    async def _insert_row(self, run: Run, *, by: Principal) -> Run:
         while True:
             try:
                 return await self._rows.create_run(run)
             except ThreadBusy:
-                if request.multitask is Multitask.ENQUEUE:
+                if run.multitask is Multitask.ENQUEUE:
                     run = msgspec.structs.replace(run, queued=True)
-                elif not await self._make_room(thread.thread_id, request.multitask, by=by):
+                elif not await self._make_room(run.thread_id, run.multitask, by=by):
                     raise
 
     async def _make_room(self, thread_id: str, strategy: Multitask, *, by: Principal) -> bool:
@@ -269,9 +296,13 @@ class Runner:
         if self._is_closing:
             return
         try:
-            run = await self._rows.next_queued(thread_id)
-            if run is not None:
-                await self._launch(run)
+            while (run := await self._rows.next_queued(thread_id)) is not None:
+                if (ending := self._ending.get(run.run_id)) is not None:
+                    await asyncio.wait({ending})
+                    continue
+                with self._being_started(run.run_id):
+                    await self._launch(run)
+                return
         except StorageError:
             log.exception("The next run of thread %s could not be started; start-up will.", thread_id)
 
@@ -297,6 +328,9 @@ class Runner:
     async def interrupt(self, run_id: str, *, by: Principal) -> Run:
         """Stops a run at once and returns when it is over. Raises RunNotFound, RunFinished."""
         run = await self._rows.get_run(run_id, by=by)
+        if (begun := self._starting.get(run_id)) is not None:
+            await begun.wait()
+            run = await self._rows.get_run(run_id, by=by)
         stop, task = self._stops.get(run_id), self._tasks.get(run_id)
         if stop is not None and task is not None:
             stop.request(by.name)
@@ -308,9 +342,17 @@ class Runner:
         return await self._rows.get_run(run_id, by=by)
 
     async def _end_unstarted(self, run: Run) -> None:
-        """Ends a run that waits in a queue."""
-        transcript = await self._journal.open(run.run_id)
-        await self._end(run.run_id, RunStatus.INTERRUPTED, transcript)
+        """Ends a run that waits in a queue, once however many ask for it."""
+        if run.run_id not in self._ending:
+            ending = self._ending[run.run_id] = asyncio.create_task(self._end_queued(run), name=f"end {run.run_id}")
+            ending.add_done_callback(lambda _: self._ending.pop(run.run_id, None))
+        # Shielded: an end that has begun is written whole, whatever happens to the caller.
+        await asyncio.shield(self._ending[run.run_id])
+
+    async def _end_queued(self, run: Run) -> None:
+        if not (await self._rows.get_run(run.run_id, by=SYSTEM)).status.is_terminal:
+            transcript = await self._journal.open(run.run_id)
+            await self._end(run.run_id, RunStatus.INTERRUPTED, transcript)
 
     async def resolve(
         self,
