@@ -163,7 +163,7 @@ class Bench:
                 f"append → client at 1,000 events/s, {name}",
                 f"{mine:.2f} ms",
                 f"{its:.2f} ms",
-                f"+{mine - its:.2f} ms",
+                f"{mine - its:+.2f} ms",
                 wanted,
             )
 
