@@ -11,7 +11,7 @@ import msgspec
 
 from .. import events as ev
 from ..exceptions import BlobDamaged, JournalDamaged, SchemaTooNew
-from ..records import SCHEMA_VERSION, Detail
+from ..records import SCHEMA_VERSION, Detail, Run
 from ..storage.contract import BlobStore
 from ..transcript import Transcript
 from .places import Places
@@ -38,30 +38,33 @@ def blobs_named(event: ev.AnyEvent | ev.Unknown) -> set[str]:
     return {key for key in keys if key}
 
 
-def detail_of(transcript: Transcript, *, events: str, last_event_id: str, event_count: int) -> Detail:
-    """Returns the detail of an ended run. The same run always gives the same detail. Raises JournalDamaged for one
-    whose beginning is lost."""
-    started = transcript.started
-    if started is None or transcript.first_at is None or transcript.last_at is None:
+def detail_of(transcript: Transcript, row: Run | None, *, events: str, last_event_id: str) -> Detail:
+    """Returns the detail of an ended run. The same run always gives the same detail.
+
+    The row stands in for a beginning that was lost. Raises JournalDamaged where there is neither.
+    """
+    begun = transcript.started or row
+    if begun is None or transcript.first_at is None or transcript.last_at is None:
         raise JournalDamaged(
-            f"The journal of run {transcript.run_id!r} does not begin with run_started: it stays where it is."
+            f"The journal of run {transcript.run_id!r} does not begin with run_started, and there is no row of it: it "
+            "stays where it is."
         )
     return Detail(
-        run_id=started.run_id,
-        thread_id=started.thread_id,
-        user_id=started.user_id,
-        agent=started.agent,
-        model=started.model,
-        input=started.input,
+        run_id=transcript.run_id,
+        thread_id=begun.thread_id,
+        user_id=begun.user_id,
+        agent=begun.agent,
+        model=begun.model,
+        input=begun.input,
         turns=tuple(turn.blob for turn in transcript.turns if turn.blob),
         events=events,
-        event_count=event_count,
+        event_count=transcript.event_count,
         last_event_id=last_event_id,
         status=transcript.status,
         usage=transcript.usage,
         started_at=transcript.started_at or transcript.first_at,
         ended_at=transcript.last_at,
-        metadata=started.metadata,
+        metadata=begun.metadata,
     )
 
 

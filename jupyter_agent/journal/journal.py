@@ -15,6 +15,7 @@ from ..exceptions import (
     BlobNotFound,
     InvalidRequest,
     RunActive,
+    RunFinished,
     RunNotFound,
     StorageError,
 )
@@ -31,7 +32,7 @@ from .places import Places
 log = logging.getLogger(__name__)
 
 UNUSED_S: Final = 5.0
-"""A blob that was put this recently may be about to be referred to: it is left to a later sweep."""
+"""A blob that was put again this recently may be about to be referred to: it is left to a later sweep."""
 
 
 class Journal:
@@ -40,7 +41,7 @@ class Journal:
     def __init__(
         self, lines: LineStore, blobs: BlobStore, *, observer: Observer | None = None, unused_s: float = UNUSED_S
     ) -> None:
-        """`unused_s` is for how long nobody must have put a blob before a deletion may take it away."""
+        """`unused_s` is for how long nobody must have put the bytes of a blob again before a deletion takes it away."""
         self.lines: Final = lines
         self._blobs = blobs
         self._observer = observer
@@ -162,9 +163,8 @@ class Journal:
             raise RunActive(f"Run {run_id} is {transcript.status}: only what has ended can be archived.")
         events = await self._blobs.put(data)
         failpoint("archive.events_kept")
-        detail = detail_of(
-            transcript, events=events, last_event_id=places.id_of(places.last) or "", event_count=places.last
-        )
+        row = await self._observer.row(run_id) if self._observer else None
+        detail = detail_of(transcript, row, events=events, last_event_id=places.id_of(places.last) or "")
         key = await self._blobs.put(msgspec.json.encode(detail))
         failpoint("archive.detail_kept")
         self._details[run_id] = key
@@ -265,6 +265,8 @@ class Journal:
 
     async def _open(self, run_id: str, *, repair: bool) -> None:
         try:
+            if not self.lines.exists(run_id) and await self._detail_key(run_id) is not None:
+                raise RunFinished(f"Run {run_id} is over and archived: nothing can be appended to it.")
             writer = await asyncio.to_thread(self.lines.open, run_id, repair=repair)
             try:
                 folded = await self._fold(run_id)
@@ -299,7 +301,8 @@ class Journal:
     async def _detail_key(self, run_id: str) -> str | None:
         if run_id in self._details or self._observer is None:
             return self._details.get(run_id)
-        return await self._observer.detail_of(run_id)
+        row = await self._observer.row(run_id)
+        return row.detail_blob if row else None
 
     def _changed(self, run_id: str) -> None:
         self._changes += 1

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from ..events import AnyEvent
+from ..records import Run
 from ..transcript import Transcript
 
 
@@ -17,8 +18,8 @@ class Observer(Protocol):
         """Takes notice of a run that was read back, with the blobs that its events name: what happened before a
         restart may not be in the rows yet."""
 
-    async def detail_of(self, run_id: str) -> str | None:
-        """Returns the key of the run's detail blob, None while it has none (or there is no such run)."""
+    async def row(self, run_id: str) -> Run | None:
+        """Returns the run's row, which says where its archive is; None where there is no such run."""
 
     async def refer(self, transcript: Transcript, keys: Iterable[str]) -> None:
         """Records, durably, that the run refers to these blobs."""

@@ -192,16 +192,16 @@ class Projection:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    async def detail_of(self, run_id: str) -> str | None:
+    async def row(self, run_id: str) -> Run | None:
         try:
-            return (await self._rows.get_run(run_id, by=SYSTEM)).detail_blob
+            return await self._rows.get_run(run_id, by=SYSTEM)
         except RunNotFound:
             return None
 
     async def refer(self, transcript: Transcript, keys: Iterable[str]) -> None:
-        if transcript.started is not None:
-            user_id = transcript.started.user_id
-            await self._rows.project((), (), [(key, transcript.run_id, user_id) for key in keys])
+        run = await self._row(transcript)
+        if run is not None:
+            await self._rows.project((), (), [(key, run.run_id, run.user_id) for key in keys])
 
     async def release(self, run_id: str) -> Sequence[str]:
         self._dirty.discard(run_id)
@@ -296,7 +296,5 @@ class Projection:
         """Returns the run's row; a run without its beginning has only the row that is there, if any."""
         if transcript.started is not None:
             return row_of(transcript)
-        try:
-            return row_of(transcript, await self._rows.get_run(transcript.run_id, by=SYSTEM))
-        except RunNotFound:
-            return None
+        previous = await self.row(transcript.run_id)
+        return row_of(transcript, previous) if previous else None

@@ -7,6 +7,7 @@ either way, so wrong bytes are never served.
 import asyncio
 import contextlib
 import hashlib
+import math
 import os
 import re
 import secrets
@@ -24,6 +25,7 @@ _is_key: Final = re.compile(r"[0-9a-f]{64}").fullmatch
 _SAMPLE_BYTES: Final = 64 * 1024
 _WORTH_IT: Final = 0.9
 TEMPORARY: Final = ".tmp"
+NOTES: Final = 10_000
 
 
 class FileBlobs:
@@ -33,6 +35,7 @@ class FileBlobs:
         self.folder = folder / "blobs"
         self.quarantine = folder / "quarantine"
         self._fault: StorageUnavailable | None = None
+        self._put_again: dict[str, float] = {}
 
     def path(self, key: str) -> Path:
         """Returns the file of a key. Raises BlobNotFound for what is no key."""
@@ -48,10 +51,14 @@ class FileBlobs:
 
     async def delete(self, key: str, *, unused_s: float = 0.0) -> bool:
         path = self.path(key)
+        if time.monotonic() - self._put_again.get(key, -math.inf) < unused_s:
+            return False
         try:
-            return await asyncio.to_thread(_unlinked, path, unused_s)
+            await asyncio.to_thread(path.unlink, missing_ok=True)
         except OSError as fault:
             raise storage_fault(fault, path, "deleting the blob") from fault
+        self._put_again.pop(key, None)
+        return True
 
     async def keys(self) -> AsyncIterator[str]:
         for folder in await asyncio.to_thread(_listed, self.folder):
@@ -78,10 +85,12 @@ class FileBlobs:
             raise self._fault
         key = hashlib.sha256(data).hexdigest()
         path = self.path(key)
-        with contextlib.suppress(BlobNotFound, BlobDamaged):
-            self._get(key)
-            os.utime(path)
-            return key
+        if path.exists():
+            # Noted before the look, so that a deletion that comes in between keeps its hands off.
+            self._note(key)
+            with contextlib.suppress(BlobNotFound, BlobDamaged):
+                self._get(key)
+                return key
         is_new = not path.parent.exists()
         make_folder(path.parent)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
@@ -96,6 +105,13 @@ class FileBlobs:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
         return key
+
+    def _note(self, key: str) -> None:
+        """Remembers that somebody put bytes that are there: before they are referred to, deleting them is wrong."""
+        if len(self._put_again) >= NOTES:
+            for old in sorted(self._put_again, key=self._put_again.__getitem__)[: NOTES // 2]:
+                self._put_again.pop(old, None)
+        self._put_again[key] = time.monotonic()
 
     def _write(self, path: Path, data: bytes) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -143,15 +159,6 @@ class FileBlobs:
             "`jupyter agent check --repair` sets it aside.",
             details={"path": str(path), "key": key},
         )
-
-
-def _unlinked(path: Path, unused_s: float) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        # Putting bytes that are there touches their file.
-        if unused_s and time.time() - path.stat().st_mtime < unused_s:
-            return False
-        path.unlink()
-    return True
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -75,7 +75,8 @@ class BlobStore(Protocol):
         """Returns the bytes. Raises BlobNotFound, or BlobDamaged when they no longer hash to their key."""
 
     async def delete(self, key: str, *, unused_s: float = 0.0) -> bool:
-        """Deletes the bytes, unless they were put within the last `unused_s` seconds; tells whether they are gone."""
+        """Deletes the bytes, unless somebody put them again within the last `unused_s` seconds and may be about to
+        refer to them; tells whether they are gone."""
 
     def keys(self) -> AsyncIterator[str]: ...
 

@@ -18,7 +18,7 @@ from jupyter_agent.exceptions import (
     StorageUnavailable,
     TooLarge,
 )
-from jupyter_agent.journal import Journal
+from jupyter_agent.journal import Journal, Projection
 from jupyter_agent.storage.journals import FileWriter
 from jupyter_agent.testing import check_events
 from tests.storage.samples import RUN, complete, delta, file_of, lines, started
@@ -322,11 +322,11 @@ async def test_a_damaged_journal_goes_on_from_its_good_beginning(journal, storag
 
 
 async def test_a_failing_observer_does_not_stop_a_run(storage):
-    class Broken:
+    class Broken(Projection):
         def observe(self, _event, _transcript):
             raise ZeroDivisionError
 
-    journal = Journal(storage.lines, storage.blobs, observer=Broken())
+    journal = Journal(storage.lines, storage.blobs, observer=Broken(storage.rows))
     await journal.open(RUN)
     await journal.append(RUN, started())
     assert journal.transcript(RUN).event_count == 1

@@ -1,6 +1,7 @@
 """Rows follow events: what is in a journal is in the rows, live and after a rebuild, and check sees where it is not."""
 
 import asyncio
+import hashlib
 import os
 import time
 from datetime import timedelta
@@ -15,6 +16,7 @@ from jupyter_agent.exceptions import (
     InvalidRequest,
     JournalDamaged,
     RunActive,
+    RunFinished,
     RunNotFound,
     StorageError,
     StorageFull,
@@ -369,6 +371,37 @@ async def test_only_what_has_ended_is_archived_and_only_what_is_archived_is_remo
     assert not world.storage.lines.exists("r")
 
 
+async def test_what_is_archived_is_not_opened_again(world):
+    await world.whole_run("r")
+    with pytest.raises(RunFinished, match="archived"):
+        await world.journal.open("r")
+    assert not world.storage.lines.exists("r")
+    assert (await world.journal.load("r")).is_complete
+
+
+async def test_a_run_whose_beginning_is_lost_ends_and_is_archived_by_its_row(world):
+    """The first line is damaged: the file is set aside, the run ends in error, and its row knows whose it was."""
+    await world.start("r", metadata={"m": 1})
+    await world.turn("r", 0)
+    await world.projection.settle("r")
+    await world.journal.close("r")
+    flip(world.storage.lines.path("r"), 200)
+    with pytest.raises(JournalDamaged) as fault:
+        await world.journal.open("r")
+    assert (await world.journal.repair_damaged("r")).event_count == 0
+    await world.journal.append("r", ev.ErrorRaised(code=fault.value.code, message=fault.value.message))
+    await world.journal.append("r", ev.StatusChange(status=RunStatus.ERROR))
+    await world.journal.append("r", ev.SessionComplete(status=RunStatus.ERROR, usage=Usage()))
+    await world.projection.settle("r")
+    key = await world.put_away("r")
+    row = await world.storage.rows.get_run("r", by=ALICE)
+    assert (row.status, row.error_code, row.detail_blob) == (RunStatus.ERROR, "journal_damaged", key)
+    detail = await Archives(world.storage.blobs).detail(key)
+    assert (detail.thread_id, detail.user_id, detail.metadata) == ("t", "alice", {"m": 1})
+    lines, _ = await world.journal.page("r", after=None, limit=10)
+    assert [ev.line_cursor(line).place for line in lines] == [(2, 1), (2, 2), (2, 3)]
+
+
 async def test_a_lost_archive_is_told(world):
     await world.whole_run("r")
     row = await world.storage.rows.get_run("r", by=SYSTEM)
@@ -413,9 +446,11 @@ async def test_deleted_means_gone(storage, projection):
 async def test_a_blob_that_may_be_in_use_is_deleted_a_little_later(storage, projection):
     journal = Journal(storage.lines, storage.blobs, observer=projection, unused_s=0.3)
     await World(storage, journal, projection).whole_run("a")
+    await storage.blobs.put(b"output of a 1")
     await storage.rows.delete_run("a", by=ALICE)
     await journal.delete("a")
-    assert await keys_of(storage.blobs)
+    assert hashlib.sha256(b"output of a 1").hexdigest() in await keys_of(storage.blobs)
+    assert len(await keys_of(storage.blobs)) <= 2, "the rest is gone, the picture perhaps, which both turns put"
     async with asyncio.timeout(20):
         while await storage.rows.deleted_runs():
             await asyncio.sleep(0.05)

@@ -430,3 +430,14 @@ async def test_a_closed_store_says_so(tmp_path):
     store = SqlRows(tmp_path / "db")
     with pytest.raises(StorageError, match="not open"):
         await store.get_run("r", by=ALICE)
+
+
+async def test_a_cancelled_reader_leaves_the_store_in_order(rows, thread):
+    await ended(rows, "r")
+    for number in range(60):
+        task = asyncio.create_task(rows.list_runs(by=ALICE))
+        await asyncio.sleep(0.0001 * number)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    found = await asyncio.gather(*(rows.get_run("r", by=ALICE) for _ in range(20)))
+    assert len(found) == 20
