@@ -12,7 +12,7 @@ from tests.live_server import LiveServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MANY = 12
+MANY = 8
 SCRIPT = {"turns": [{"text": "a b c d e f", "delay_s": 0.02}]}
 EXPECTED = {
     "reject": ({201: 1, 409: MANY - 1}, {"completed": 1}),
