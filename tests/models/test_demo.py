@@ -180,6 +180,13 @@ async def test_a_second_task_of_the_thread_starts_anew(folder):
     assert "4 files" in answer
 
 
+async def test_a_file_may_be_named_without_its_folder_once_the_thread_knows_it(folder):
+    talk = exchange(folder)
+    await talk.ask(MAIN_JOB)
+    assert "data/penguins.csv: 4 lines" in await talk.ask("How many lines has `penguins.csv`?")
+    assert "data/weather.csv` begins" in await talk.ask("Read weather.csv")
+
+
 # --- the other intents ------------------------------------------------------------------------------------------
 
 TASKS = [

@@ -46,9 +46,10 @@ async def test_the_tour_in_ten_cells(server, second_client):
     assert "tool_calls" in turns["plain"][0]
     assert "run_cell" in calls["plain"][0]
     assert "approve" in calls["plain"][0]
-    assert "61" in again["html"][0] or "60" in again["html"][0]
+    assert "data/survey.csv: 61 lines" in again["html"][0]
     assert "sent for {survey}" in survey["text"]
     assert "comment: " in survey["text"]
+    assert "I describe the frame" in survey["html"][0]
     assert '"missing":31' in counted["html"][0].replace("&quot;", '"').replace(" ", "")
     assert "Porto" in question["html"][0]
     assert any("interrupted" in plain for plain in stopped["plain"])

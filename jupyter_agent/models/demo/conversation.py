@@ -108,6 +108,10 @@ class Conversation:
         """Returns the file names in the task, each once; `ending` picks those that end so."""
         return [name for name in file_names(self.task) if name.lower().endswith(ending)]
 
+    def paths(self, ending: str = "") -> list[str]:
+        """Returns the files that the task means: a bare name is the path that the thread named so before."""
+        return [name if "/" in name else self.earlier_file(f"/{name.lower()}") or name for name in self.files(ending)]
+
     def earlier_file(self, ending: str) -> str | None:
         """Returns the file with this ending that was named last in earlier messages of the thread."""
         for message in reversed(self.request.messages[: self._start]):

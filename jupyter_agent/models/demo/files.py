@@ -41,7 +41,7 @@ def list_all(talk: Conversation) -> Answer:
 
 def read(talk: Conversation) -> Answer:
     """Reads the named files, then shows how they begin."""
-    names = talk.files()[:4]
+    names = talk.paths()[:4]
     if not talk.tried("read_file"):
         return Answer(
             thinking=f"The task names {joined(names)}, so that is what I read.",
@@ -82,7 +82,7 @@ def _literal(text: str) -> str:
 
 def count(talk: Conversation) -> Answer:
     """Counts files by listing them, or lines by a cell."""
-    names = talk.files()
+    names = talk.paths()
     if talk.says(r"(how many|number of|count).{0,30}\bfiles?\b") and not names:
         return _count_files(talk)
     names = names or [name for name in [talk.earlier_file(".csv")] if name]

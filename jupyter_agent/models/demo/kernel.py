@@ -124,7 +124,7 @@ def _frame(talk: Conversation) -> str | None:
 
 def _csv_file(talk: Conversation) -> str | Answer:
     """Returns the CSV file that is meant, or the answer that finds out or gives up."""
-    if named := talk.files(".csv"):
+    if named := talk.paths(".csv"):
         return named[0]
     if earlier := talk.earlier_file(".csv"):
         return earlier
