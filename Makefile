@@ -5,8 +5,8 @@
 
 PYTHON ?= python3
 PORT ?= 8888
-# Tests mostly wait for servers and browsers: four at a time keep two cores busy.
-PYTEST_ARGS ?= --numprocesses=4 --dist=loadfile
+# Tests mostly wait for servers and browsers, and some hold deadlines: two at a time keep two cores busy, not late.
+PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile
 JEST_ARGS ?=
 
 VENV := .venv

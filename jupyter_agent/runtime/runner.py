@@ -420,14 +420,16 @@ class Runner:
     # --- delete ---------------------------------------------------------------------------------------------
 
     async def delete_run(self, run_id: str, *, by: Principal) -> None:
-        """Deletes an ended run with its journal and blobs. Raises RunNotFound, RunActive."""
+        """Deletes an ended run with its journal and blobs. Raises Forbidden, RunNotFound, RunActive."""
+        _check_may_delete(by)
         run = await self._rows.get_run(run_id, by=by)
         await self._rows.delete_run(run_id, by=by)
         await self._journal.delete(run_id)
         self._tell(run, "deleted")
 
     async def delete_thread(self, thread_id: str, *, by: Principal) -> None:
-        """Deletes a thread with all its runs. Raises ThreadNotFound, RunActive."""
+        """Deletes a thread with all its runs. Raises Forbidden, ThreadNotFound, RunActive."""
+        _check_may_delete(by)
         for run_id in await self._rows.delete_thread(thread_id, by=by):
             await self._journal.delete(run_id)
 
@@ -501,3 +503,11 @@ def _text_of(request: RunRequest) -> str:
     if isinstance(request.input, str):
         return request.input
     return " ".join(part.text for part in request.input if isinstance(part, Text))
+
+
+def _check_may_delete(by: Principal) -> None:
+    if not by.may_approve:
+        raise Forbidden(
+            "Kernels may not delete runs or threads: do it in a client that holds the server's token, or let the "
+            "operator set allow_kernel_approvals."
+        )

@@ -62,7 +62,7 @@ class World:
         self.storage = open_storage(self.folder / "data")
         await self.storage.rows.open()
         self.projection = Projection(self.storage.rows)
-        self.journal = Journal(self.storage.lines, self.storage.blobs, observer=self.projection)
+        self.journal = Journal(self.storage.lines, self.storage.blobs, observer=self.projection, unused_s=0.0)
         workspace = self.folder / "work"
         workspace.mkdir(exist_ok=True)
         self.workspace = workspace

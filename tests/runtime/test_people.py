@@ -196,8 +196,7 @@ async def test_whoever_sees_the_end_may_start_the_next_at_once(world: World) -> 
         run = await world.start(["x"], thread_id=run.thread_id)
 
 
-async def test_delete_takes_everything_along(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jupyter_agent.journal.journal.UNUSED_S", 0)  # the grace of blobs that were just written
+async def test_delete_takes_everything_along(world: World) -> None:
     run = await world.start(WRITES)
     with pytest.raises(RunActive):
         await world.runner.delete_run(run.run_id, by=ALICE)
@@ -205,6 +204,10 @@ async def test_delete_takes_everything_along(world: World, monkeypatch: pytest.M
     await world.end(run)
     with pytest.raises(RunNotFound):
         await world.runner.delete_run(run.run_id, by=BOB)
+    with pytest.raises(Forbidden, match="Kernels may not delete"):
+        await world.runner.delete_run(run.run_id, by=KERNEL)
+    with pytest.raises(Forbidden, match="Kernels may not delete"):
+        await world.runner.delete_thread(run.thread_id, by=KERNEL)
     await world.runner.delete_run(run.run_id, by=ALICE)
     with pytest.raises(RunNotFound):
         await world.storage.rows.get_run(run.run_id, by=ALICE)
