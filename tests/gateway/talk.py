@@ -177,7 +177,14 @@ async def connected(
 ) -> AsyncIterator[Talk]:
     """Opens a socket without saying anything. Raises Refused. Without headers it is a stranger."""
     url = f"ws://127.0.0.1:{server.port}/jupyter-agent/ws{'?' if query else ''}{query}"
-    request = HTTPRequest(url, headers=HTTPHeaders({**(headers or {}), **({"Host": host} if host else {})}))
+    async with connected_to(url, headers={**(headers or {}), **({"Host": host} if host else {})}) as talk:
+        yield talk
+
+
+@contextlib.asynccontextmanager
+async def connected_to(url: str, *, headers: dict[str, str]) -> AsyncIterator[Talk]:
+    """Opens a socket at an address. Raises Refused."""
+    request = HTTPRequest(url, headers=HTTPHeaders(headers))
     # What `websocket_connect` does, but with the connection at hand: a refused one is closed at once.
     socket = WebSocketClientConnection(_RequestProxy(request, HTTPRequest._DEFAULTS), max_message_size=1 << 26)
     try:

@@ -10,7 +10,6 @@ from typing import Any
 import psutil
 import pytest
 
-from jupyter_agent.testing import check_events
 from tests.gateway.talk import OtherServer, Refused, api, connected, headers_of, talking
 from tests.live_server import TOKEN
 
@@ -114,9 +113,10 @@ async def test_stalled_readers_cost_little_and_are_sent_away(tmp_path: Path) -> 
             opened.close()
         # The archive of the run is in memory once, about eleven megabytes; the rest is for eight readers.
         assert most - before < (16 + 8 * 4) * 1024 * 1024
-        async with talking(server, f"chatKey={run_id}") as talk:
-            await talk.until("replay_complete", 60)
-        check_events(talk.heard, is_complete=True)
+        async with talking(server) as talk:
+            await talk.say({"type": "heartbeat"})
+            await talk.until("heartbeat_ack")
+        assert "disconnected" in server.log.read_text()
 
 
 def framed(frame: dict[str, str]) -> bytes:
