@@ -12,6 +12,10 @@ from .tables import Row, blob_refs, runs, thread_values, threads, turn_values, t
 
 ACTIVE_STATUSES: Final = sorted(ACTIVE)
 TERMINAL_STATUSES: Final = sorted(TERMINAL)
+IS_UNFINISHED: Final = runs.c.status.in_(
+    sa.bindparam("unfinished", ACTIVE_STATUSES, expanding=True, literal_execute=True)
+)
+"""In the very words of the partial index, not as parameters: only so does the database know that it may use it."""
 CHUNK: Final = 500
 """Values in one `IN`: databases bound their number."""
 TITLE_CHARS: Final = 80

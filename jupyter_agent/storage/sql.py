@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..exceptions import Conflict, InvalidRequest, RunActive, StorageError, ThreadBusy, ThreadNotFound
 from ..failpoints import failpoint
-from ..records import Page, Principal, Run, RunStatus, Thread, Turn, clean, utc_now
+from ..records import ACTIVE, Page, Principal, Run, RunStatus, Thread, Turn, clean, utc_now
 from . import queries
 from .cursors import Key, decode_cursor, encode_cursor
 from .engine import WRITES, open_engine, sql_fault
@@ -164,6 +164,8 @@ class SqlRows:
                 query = query.where(column == clean(value))
         if statuses:
             query = query.where(runs.c.status.in_([str(status) for status in statuses]))
+            if ACTIVE.issuperset(statuses):
+                query = query.where(queries.IS_UNFINISHED)
         return await self._page("runs", runs.c.run_id, query, run_of, limit=limit, cursor=cursor)
 
     async def save_run(self, run: Run) -> Run:
@@ -244,7 +246,7 @@ class SqlRows:
         return await self._write(take)
 
     async def active_runs(self) -> Sequence[Run]:
-        query = sa.select(runs).where(runs.c.status.in_(queries.ACTIVE_STATUSES))
+        query = sa.select(runs).where(queries.IS_UNFINISHED)
         return await self._all(query.order_by(runs.c.created_at, runs.c.run_id))
 
     # --- turns --------------------------------------------------------------------------------------------------

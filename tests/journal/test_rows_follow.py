@@ -444,7 +444,7 @@ async def test_deleted_means_gone(storage, projection):
 
 
 async def test_a_blob_that_may_be_in_use_is_deleted_a_little_later(storage, projection):
-    journal = Journal(storage.lines, storage.blobs, observer=projection, unused_s=0.3)
+    journal = Journal(storage.lines, storage.blobs, observer=projection, unused_s=2.0)
     await World(storage, journal, projection).whole_run("a")
     await storage.blobs.put(b"output of a 1")
     await storage.rows.delete_run("a", by=ALICE)

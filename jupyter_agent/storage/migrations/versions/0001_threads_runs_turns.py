@@ -95,9 +95,12 @@ def create_runs() -> None:
         sqlite_where=not_queued,
         postgresql_where=not_queued,
     )
-    op.create_index(
-        "unfinished_runs", "runs", ["created_at"], sqlite_where=sa.text(ACTIVE), postgresql_where=sa.text(ACTIVE)
-    )
+    unfinished = {
+        "unfinished_runs": ["created_at", "run_id"],
+        "unfinished_runs_of_user": ["user_id", "created_at", "run_id"],
+    }
+    for name, columns in unfinished.items():
+        op.create_index(name, "runs", columns, sqlite_where=sa.text(ACTIVE), postgresql_where=sa.text(ACTIVE))
 
 
 def create_turns() -> None:
