@@ -106,19 +106,23 @@ $(VENV)/pyvenv.cfg:
 	@command -v node > /dev/null || { echo "Node 20 or newer is needed to build the lab extension: install it (nodejs.org)."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# A wider extra contains the narrower ones, so that installing it makes their stamps too.
+# A wider extra contains the narrower ones, so that installing it makes their stamps too. The lab extension is built anew,
+# since the build looks at the age of src/ alone and would leave a changed style or package.json out.
 $(STAMPS)/lab: $(VENV)/pyvenv.cfg pyproject.toml $(LAB_SOURCES)
 	@echo "Installing into $(VENV) and building the lab extension: some minutes the first time …"
+	@rm -rf jupyter_agent/labextension
 	$(BIN)/python -m pip install --quiet --editable '.[lab]'
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/test: $(VENV)/pyvenv.cfg pyproject.toml $(LAB_SOURCES)
 	@echo "Installing into $(VENV) and building the lab extension: some minutes the first time …"
+	@rm -rf jupyter_agent/labextension
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@mkdir -p $(STAMPS) && touch $(STAMPS)/lab $@
 
 $(STAMPS)/dev: $(VENV)/pyvenv.cfg pyproject.toml $(LAB_SOURCES)
 	@echo "Installing into $(VENV) and building the lab extension: some minutes the first time …"
+	@rm -rf jupyter_agent/labextension
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@mkdir -p $(STAMPS) && touch $(STAMPS)/lab $(STAMPS)/test $@
 
