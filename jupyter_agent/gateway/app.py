@@ -60,8 +60,12 @@ class AgentGateway(ExtensionApp):
     ).tag(config=True)
     base_urls = Dict(
         help="""Providers of models by name, each a dictionary with `base_url` and optionally `kind` (openai-chat,
-        openai-responses, anthropic, google), `api_key_env` (the variable that holds the key), `models`, `models_only`
-        and `timeout_s`. Addresses of models are taken from here and from nowhere else."""
+        openai-responses, anthropic, google), `api_key_env` (the variable that holds the key), `models`, `models_only`,
+        `context_max` and `timeout_s`. Addresses of models are taken from here and from nowhere else."""
+    ).tag(config=True)
+    prices = Dict(
+        help="""Prices that differ from the list that comes along: by `provider:model`, each a dictionary with `input` and
+        `output`, optionally `cache_read` and `cache_write`, in US dollars for a million tokens."""
     ).tag(config=True)
     policy = Enum(sorted(POLICIES), "default", help="""Policy of runs that name none.""").tag(config=True)
 
@@ -199,6 +203,7 @@ class AgentGateway(ExtensionApp):
             folder=self.folder,
             default_model=self.default_model,
             base_urls={name: dict(entry) for name, entry in self.base_urls.items()},
+            prices={name: dict(entry) for name, entry in self.prices.items()},
             settings=RunnerSettings(
                 budget=Budget(
                     turns=self.budget_turns,

@@ -6,13 +6,14 @@ left is still carried out.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
+from tornado.websocket import WebSocketClosedError
 
-from ..events import parse_cursor
 from ..exceptions import AgentError, Forbidden, InvalidRequest, NotFound, RateLimited, Unauthenticated
 from ..protocol import commands, control
 from ..protocol.connection import (
@@ -28,9 +29,10 @@ from ..protocol.connection import (
 )
 from ..records import Principal
 from .auth import Action, Identity
-from .faults import UNEXPECTED, answer_to, failed
-from .once import MAX_CLIENT_ID_CHARS
-from .outbox import Lane, Outbox
+from .faults import UNEXPECTED, failed
+from .following import Following
+from .heard import LAST_WORD, SILENCE, Heard, parse, size_of
+from .outbox import Outbox
 from .stream import RunStream
 
 if TYPE_CHECKING:
@@ -76,29 +78,6 @@ class Place(NamedTuple):
     last_event_id: str | None
 
 
-class Heard(NamedTuple):
-    """One frame of the client: the command that it is, or the fault that it has."""
-
-    command: commands.AnyCommand | None = None
-    fault: InvalidRequest | None = None
-    is_json: bool = True
-    client_id: str | None = None
-    size: int = 0
-
-
-LAST_WORD: Final = Heard()
-SILENCE: Final = Heard()
-"""Stands in the queue for a client that has said nothing for long enough."""
-
-
-class Followed(NamedTuple):
-    """A stream of this connection, the lane it fills and the task that fills it."""
-
-    stream: RunStream
-    lane: Lane
-    pump: asyncio.Task[None]
-
-
 class Connection:
     """The server's side of one client. `socket` calls `opened`, `received`, `ponged` and `closed`."""
 
@@ -114,7 +93,7 @@ class Connection:
         self._heard: asyncio.Queue[Heard] = asyncio.Queue()
         self._heard_bytes = 0
         self._interrupts = 0
-        self._followed: dict[str, Followed] = {}
+        self._following = Following(self._outbox, own=self._own, broken=self._broken)
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._malformed = 0
@@ -132,10 +111,10 @@ class Connection:
         if self.state is State.CLOSED:
             return
         most = commands.MAX_AUTH_BYTES if self.state is State.ANONYMOUS else commands.MAX_FRAME_BYTES
-        if (size := _size(frame)) > most:
+        if (size := size_of(frame)) > most:
             self._close(CloseCode.TOO_BIG, f"A frame may have {most} bytes here.")
             return
-        heard = _parse(frame)
+        heard = parse(frame)
         if self.state is not State.ANONYMOUS:
             if heard.command is None:
                 self._happen(Input.MALFORMED, heard)
@@ -167,7 +146,7 @@ class Connection:
         self._happen(Input.GONE)
         for timer in self._timers.values():
             timer.cancel()
-        for run_id in tuple(self._followed):
+        for run_id in self._following.run_ids:
             self._unfollow(run_id)
         if self._stop_listening is not None:
             self._stop_listening()
@@ -207,8 +186,10 @@ class Connection:
         """Says what must still be said and closes. Nothing that comes later acts."""
         self.state, self._was_refused = State.CLOSED, True
         if code != CloseCode.STALLED:
-            for frame in self._outbox.take_urgent():
-                self._actions.own(_ignored(self._socket.send(frame)))
+            # The socket may be gone already: then nobody is left to be told.
+            with contextlib.suppress(WebSocketClosedError):
+                for frame in self._outbox.take_urgent():
+                    self._actions.own(_ignored(self._socket.send(frame)))
         self._socket.close_with(code, reason)
 
     def leave(self, code: int, reason: str) -> None:
@@ -296,7 +277,7 @@ class Connection:
                 case Do.STREAM:
                     await self._stream_own(heard.command)
                 case Do.SEEK:
-                    await self._seek_own(heard.command)
+                    self._seek_own(heard.command)
 
     async def _take_last(self, heard: Heard) -> None:
         """Carries out what a client said before it left: `interrupt`, then close, is how some cancel."""
@@ -329,7 +310,7 @@ class Connection:
         if not token:
             return self.identity is not None and await self._admit()
         identity = await self._socket.verify(token)
-        if identity is None or self.state is State.CLOSED:
+        if identity is None or self._was_refused:
             return False
         if self.identity is not None and self.identity.principal.user_id != identity.principal.user_id:
             return False
@@ -405,35 +386,24 @@ class Connection:
             case _:
                 await self._carry_out(commands.Follow(run_id=run_id, last_event_id=self._place.last_event_id))
 
-    async def _seek_own(self, command: commands.AnyCommand | None) -> None:
-        followed = self._followed.get(self._place.run_id or "")
-        if followed is None or not isinstance(command, commands.Resume):
-            return
-        place = parse_cursor(command.last_event_id)
-        if place is not None and place.tag == followed.stream.tag:
-            followed.lane.skip_until(place)
-        # Not waited for: a lane that is full must not hold up the commands behind this one.
-        self._own(self._answer_seek(followed, command.last_event_id), "seek")
-        if command.client_id is not None:
-            self.tell(control.Ack(client_id=command.client_id))
-
-    async def _answer_seek(self, followed: Followed, cursor: str) -> None:
-        try:
-            await followed.lane.put(await followed.stream.seek(cursor))
-        except AgentError as fault:
-            self.tell(failed(fault))
+    def _seek_own(self, command: commands.AnyCommand | None) -> None:
+        if isinstance(command, commands.Resume) and self._place.run_id is not None:
+            self._following.seek(self._place.run_id, command.last_event_id)
+            if command.client_id is not None:
+                self.tell(control.Ack(client_id=command.client_id))
 
     def follow(self, stream: RunStream) -> None:
         """Sends a run's frames from now on, in place of an earlier stream of the same run."""
-        self._drop_stream(stream.run_id)
-        if self.state is State.CLOSED:
-            return
-        lane = self._outbox.lane()
-        pump = self._own(self._pump(stream, lane), f"stream {stream.run_id}")
-        self._followed[stream.run_id] = Followed(stream, lane, pump)
+        if self.state is not State.CLOSED:
+            self._following.add(stream)
 
     def follows(self, run_id: str) -> bool:
-        return run_id in self._followed
+        return run_id in self._following
+
+    def _broken(self, fault: AgentError, is_fatal: bool) -> None:  # noqa: FBT001 - called back with what happened
+        self.tell(failed(fault))
+        if is_fatal:
+            self._close(CloseCode.STALLED, "The run cannot be read at present.")
 
     def listen(self) -> None:
         """Sends the news of all of the principal's runs and threads from now on."""
@@ -450,22 +420,7 @@ class Connection:
 
     def _unfollow(self, run_id: str) -> None:
         self._actions.client_tools.withdraw(run_id, self)
-        self._drop_stream(run_id)
-
-    def _drop_stream(self, run_id: str) -> None:
-        if (followed := self._followed.pop(run_id, None)) is not None:
-            followed.pump.cancel()
-            followed.lane.close()
-
-    async def _pump(self, stream: RunStream, lane: Lane) -> None:
-        try:
-            async for frames in stream.frames():
-                await lane.put(frames)
-        except AgentError as fault:
-            self.tell(failed(fault))
-            if answer_to(fault).status >= 500:
-                # Storage may be well again when the client comes back; it must not believe that nothing happens.
-                self._close(CloseCode.STALLED, "The run cannot be read at present.")
+        self._following.drop(run_id)
 
     # --- tasks and timers -----------------------------------------------------------------------------------
 
@@ -501,32 +456,6 @@ class Connection:
     def _cancel_timer(self, name: str) -> None:
         if (timer := self._timers.pop(name, None)) is not None:
             timer.cancel()
-
-
-def _parse(frame: str | bytes) -> Heard:
-    """Returns what a frame says. Only its JSON is looked at, no state."""
-    try:
-        command = commands.parse_command(frame)
-        if isinstance(command, commands.Auth):
-            command = commands.parse_auth(frame)
-        return Heard(command)
-    except InvalidRequest as fault:
-        return _unreadable(frame, fault)
-
-
-def _size(frame: str | bytes) -> int:
-    return len(frame) if isinstance(frame, bytes) or frame.isascii() else len(frame.encode())
-
-
-def _unreadable(frame: str | bytes, fault: InvalidRequest) -> Heard:
-    """Returns what can still be told of a frame that is no command: whose it is, so that its sender need not wait."""
-    try:
-        value = msgspec.json.decode(frame)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return Heard(None, fault, is_json=False)
-    client_id = value.get("clientId") if isinstance(value, dict) else None
-    is_one = isinstance(client_id, str) and 0 < len(client_id) <= MAX_CLIENT_ID_CHARS
-    return Heard(None, fault, client_id=client_id if is_one else None)
 
 
 async def _ignored(sent: asyncio.Future[None]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from ..journal import Journal, Projection
 from ..journal.archive import decode_detail
 from ..models import ModelCatalog
+from ..models.prices import Prices
 from ..records import TurnRecord
 from ..runtime import Runner, RunnerSettings
 from ..runtime.history import load_turns
@@ -35,6 +36,7 @@ class Plan:
     folder: Path
     default_model: str
     base_urls: dict[str, dict[str, Any]]
+    prices: dict[str, dict[str, Any]]
     settings: RunnerSettings
     reverify_every_s: float
     stalled_after_s: float
@@ -61,6 +63,7 @@ class Rooms:
         await self.runner.close()
         await self.actions.drain(timeout_s=1.0)
         await self.environment.close()
+        await self.models.close()
         await self.projection.aclose()
         await self.journal.aclose()
         await self.storage.close()
@@ -98,6 +101,7 @@ async def open_rooms(
             models=models,
             toolbox=toolbox,
             environment=environment,
+            prices=Prices(plan.prices),
             settings=plan.settings,
         )
         runner.subscribe(changes.run_changed)
