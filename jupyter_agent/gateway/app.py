@@ -64,7 +64,7 @@ class AgentGateway(ExtensionApp):
         `context_max` and `timeout_s`. Addresses of models are taken from here and from nowhere else."""
     ).tag(config=True)
     prices = Dict(
-        help="""Prices that differ from the list that comes along: by `provider:model`, each a dictionary with `input` and
+        help="""Prices that differ from the list that comes along: by `provider:model`, a dictionary with `input` and
         `output`, optionally `cache_read` and `cache_write`, in US dollars for a million tokens."""
     ).tag(config=True)
     policy = Enum(sorted(POLICIES), "default", help="""Policy of runs that name none.""").tag(config=True)
