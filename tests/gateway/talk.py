@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket as sockets
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -217,3 +218,34 @@ async def talking(server: LiveServer, query: str = "", *, token: str = TOKEN) ->
         await talk.say({"type": "auth", "token": token})
         await talk.until("auth_success")
         yield talk
+
+
+# --- by hand ------------------------------------------------------------------------------------------------------
+
+UPGRADE = (
+    "GET /jupyter-agent/ws{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
+)
+
+
+async def raw_socket(
+    server: LiveServer, *, address: str = "127.0.0.1", query: str = "", more: str = ""
+) -> tuple[int, sockets.socket]:
+    """Opens a socket from one of this machine's addresses by hand; returns the status and the socket, left unread."""
+    opened = sockets.socket()
+    opened.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4_096)
+    opened.setblocking(False)
+    opened.bind((address, 0))
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(opened, ("127.0.0.1", server.port))
+    await loop.sock_sendall(opened, UPGRADE.format(port=server.port, query=query, more=more).encode())
+    async with asyncio.timeout(20):
+        head = await loop.sock_recv(opened, 64)
+    return int(head.split()[1]), opened
+
+
+def framed(frame: dict[str, str]) -> bytes:
+    """A text frame as a client sends it, masked with zeros."""
+    payload = json.dumps(frame).encode()
+    assert len(payload) < 126
+    return bytes([0x81, 0x80 | len(payload), 0, 0, 0, 0]) + payload

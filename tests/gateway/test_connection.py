@@ -7,7 +7,7 @@ import pytest
 
 from jupyter_agent.events import parse_cursor
 from jupyter_agent.testing import check_events
-from tests.gateway.talk import ASKS, QUICK, SLOW, api, connected, headers_of, talking
+from tests.gateway.talk import ASKS, QUICK, SLOW, api, connected, framed, headers_of, raw_socket, talking
 from tests.live_server import TOKEN, LiveServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -367,6 +367,17 @@ async def test_what_a_client_said_before_it_left_still_acts(server: LiveServer) 
         await talk.say({"type": "auth", "token": TOKEN})
         await talk.say({"type": "interrupt"})
     await over(server, run_id)
+    assert (await api(server, "GET", f"runs/{run_id}"))[1]["status"] == "interrupted"
+
+
+async def test_what_came_in_one_packet_with_the_close_still_acts(server: LiveServer) -> None:
+    run_id = await server.start_run(SLOW)
+    status, opened = await raw_socket(server, query=f"?chatKey={run_id}")
+    assert status == 101
+    said = framed({"type": "auth", "token": TOKEN}) + framed({"type": "interrupt"}) + bytes([0x88, 0x80, 0, 0, 0, 0])
+    await asyncio.get_running_loop().sock_sendall(opened, said)
+    await over(server, run_id)
+    opened.close()
     assert (await api(server, "GET", f"runs/{run_id}"))[1]["status"] == "interrupted"
 
 

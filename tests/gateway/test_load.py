@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import socket
 from pathlib import Path
 from typing import Any
@@ -10,29 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.gateway.talk import OtherServer, Refused, api, connected, headers_of, talking
+from tests.gateway.talk import OtherServer, Refused, api, connected, framed, headers_of, raw_socket, talking
 from tests.live_server import TOKEN
-
-UPGRADE = (
-    "GET /jupyter-agent/ws{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
-)
-
-
-async def raw_socket(
-    server: OtherServer, *, address: str = "127.0.0.1", query: str = "", more: str = ""
-) -> tuple[int, socket.socket]:
-    """Opens a socket from one of this machine's addresses by hand; returns the status and the socket, left unread."""
-    opened = socket.socket()
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    opened.setblocking(False)
-    opened.bind((address, 0))
-    loop = asyncio.get_running_loop()
-    await loop.sock_connect(opened, ("127.0.0.1", server.port))
-    await loop.sock_sendall(opened, UPGRADE.format(port=server.port, query=query, more=more).encode())
-    async with asyncio.timeout(20):
-        head = await loop.sock_recv(opened, 64)
-    return int(head.split()[1]), opened
 
 
 async def test_strangers_are_capped_and_others_still_get_in(tmp_path: Path) -> None:
@@ -117,13 +95,6 @@ async def test_stalled_readers_cost_little_and_are_sent_away(tmp_path: Path) -> 
             await talk.say({"type": "heartbeat"})
             await talk.until("heartbeat_ack")
         assert "disconnected" in server.log.read_text()
-
-
-def framed(frame: dict[str, str]) -> bytes:
-    """A text frame as a client sends it, masked with zeros."""
-    payload = json.dumps(frame).encode()
-    assert len(payload) < 126
-    return bytes([0x81, 0x80 | len(payload), 0, 0, 0, 0]) + payload
 
 
 def connections_of(process: psutil.Process, held: list[socket.socket]) -> list[Any]:
