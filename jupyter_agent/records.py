@@ -366,7 +366,7 @@ class TurnRecord(Record, frozen=True, kw_only=True):
 class Detail(Record, frozen=True, kw_only=True):
     """The body of a run's detail blob: everything needed to find the rest of an archived run.
 
-    `turns` are blob keys in order, `events` is the blob of the compressed journal, `event_count` its number of
+    `turns` are blob keys in order, `events` is the blob of the journal's lines, `event_count` its number of
     events.
     """
 

@@ -437,6 +437,10 @@ class Runner:
 
     async def recover(self) -> int:
         """Takes up every run that a stopped server left behind; returns how many. No run stays running unattended."""
+        try:
+            await self._journal.sweep()
+        except StorageError:
+            log.exception("Deletions that were cut short could not be finished; a later start will.")
         left = {run.run_id: run for run in await self._rows.active_runs()}
         for run_id in await asyncio.to_thread(lambda: list(self._lines.run_ids())):
             if run_id not in left:
