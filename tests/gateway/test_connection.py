@@ -41,9 +41,10 @@ async def test_a_silent_client_gets_its_run_from_the_first_event(server: LiveSer
 async def test_events_are_held_back_until_the_client_says_where_it_stands(server: LiveServer) -> None:
     run_id = await server.start_run(QUICK)
     await over(server, run_id)
+    cursor = (await first_events(server, run_id))[2]
     async with talking(server, f"chatKey={run_id}") as talk:
         assert await talk.silence(HELD) == []
-        await talk.say({"type": "resume", "lastEventId": (await first_events(server, run_id))[2]})
+        await talk.say({"type": "resume", "lastEventId": cursor})
         await talk.until("replay_complete")
     assert place(json.loads(talk.events[0]))[1] == 4
 
