@@ -12,7 +12,7 @@ from tests.live_server import TOKEN, LiveServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-HELD = 0.2
+HELD = 0.1
 """Less than the silence after which the gateway begins by itself, in seconds."""
 
 
