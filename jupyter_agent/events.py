@@ -8,11 +8,17 @@ Rules:
 - The first six types with their fields and kinds are what third-party clients already speak: never rename them.
 - Within them `arguments` and `result` are strings (JSON text); deltas concatenate onto the start's `arguments`.
 - A type or kind that this version does not know decodes to `Unknown` and is carried along, never dropped.
+
+In a notebook `ja.events(…)` is the frame of them.
 """
 
 import hashlib
+import sys
 import zlib
 from datetime import datetime
+from importlib import import_module
+from inspect import Signature, signature
+from types import ModuleType
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -203,12 +209,13 @@ class ModelRetry(Event, frozen=True, kw_only=True, tag="model_retry"):
 
 
 class Compacted(Event, frozen=True, kw_only=True, tag="compacted"):
-    """Older turns were summarised for the model; `before` and `after` are tokens."""
+    """Older turns were summarised for the model; `before` and `after` are tokens, `usage` is what the summary took."""
 
     blob: str
     turns: int
     before: int
     after: int
+    usage: Usage | None = None
 
 
 class ArgumentsRepaired(Event, frozen=True, kw_only=True, tag="arguments_repaired"):
@@ -233,7 +240,8 @@ class SubagentUpdated(Event, frozen=True, kw_only=True, tag="subagent_updated"):
 
 
 class TurnCommitted(Event, frozen=True, kw_only=True, tag="turn_committed"):
-    """A turn is durable. `blob` is the key of its `TurnRecord`."""
+    """A turn is durable. `blob` is the key of its `TurnRecord`; `cache_life_s` is how long the provider keeps a prompt
+    that is not sent again, where that is known."""
 
     turn: int
     blob: str
@@ -242,6 +250,7 @@ class TurnCommitted(Event, frozen=True, kw_only=True, tag="turn_committed"):
     started_at: datetime
     finished_at: datetime
     stop_reason: str
+    cache_life_s: float | None = None
 
 
 class ApprovalResolved(Event, frozen=True, kw_only=True, tag="approval_resolved"):
@@ -464,3 +473,23 @@ def decode_line(line: bytes | str) -> AnyEvent | Unknown:
         return Unknown(
             type=fields["type"], id=str(fields.get("id", "")), run_id=str(fields.get("runId", "")), fields=fields
         )
+
+
+# --- the name -------------------------------------------------------------------------------------------------
+
+
+class _Events(ModuleType):
+    """This module as `ja.events`: in Python's hands that name is the frame of all that happened, `ja.events()`."""
+
+    def __call__(self, **asked: Any) -> Any:
+        """Returns all that happened in all runs, a row an event: what `run.events.df` says of one run. See `ja.turns`
+        for what can be asked."""
+        return import_module(__package__)._events()(**asked)
+
+    @property
+    def __signature__(self) -> Signature:
+        """What can be asked, for help and completion."""
+        return signature(import_module(__package__)._events())
+
+
+sys.modules[__name__].__class__ = _Events

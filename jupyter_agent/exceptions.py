@@ -5,7 +5,8 @@ with the offending value, and what to do next). One table in the gateway maps th
 statuses and WebSocket close codes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, ClassVar
 
 
@@ -79,6 +80,10 @@ class InputNotFound(NotFound):
     code = "input_not_found"
 
 
+class FeedbackNotFound(NotFound):
+    code = "feedback_not_found"
+
+
 class BlobNotFound(NotFound):
     code = "blob_not_found"
 
@@ -105,6 +110,18 @@ class RunActive(Conflict):
 
 class RunFinished(Conflict):
     code = "run_finished"
+
+
+class LeaseLost(Conflict):
+    """Another process carries this run out: what this one was about to write or start was refused."""
+
+    code = "lease_lost"
+
+
+class RunElsewhere(Conflict):
+    """Another server carries this run out and could not be asked to do something with it."""
+
+    code = "run_elsewhere"
 
 
 class AlreadyResolved(Conflict):
@@ -288,3 +305,26 @@ class RunFailed(AgentError):
     """A run that was awaited ended in `error` or `interrupted`; `details["code"]` has the run's own code."""
 
     code = "run_failed"
+
+
+# --- from one process to another ------------------------------------------------------------------------------
+
+
+@cache
+def _classes() -> Mapping[str, type[AgentError]]:
+    return {cls.code: cls for cls in _tree(AgentError)}
+
+
+def _tree(cls: type[AgentError]) -> Iterator[type[AgentError]]:
+    yield cls
+    for child in cls.__subclasses__():
+        yield from _tree(child)
+
+
+def fault_named(code: str, message: str, details: Mapping[str, Any] | None = None) -> AgentError:
+    """Returns the exception of a fault that another process names by its code. A code that this version does not know
+    becomes a plain AgentError with the code in its details."""
+    cls = _classes().get(code)
+    if cls is None:
+        return AgentError(message, details={"code": code, **(details or {})})
+    return cls(message, details=details)

@@ -83,6 +83,14 @@ class Decision(StrEnum):
     EXPIRED = "expired"
 
 
+class AskStatus(StrEnum):
+    """Where a question to a person stands. It lapses when its run ends before anybody answered."""
+
+    PENDING = "pending"
+    RESOLVED = "resolved"
+    LAPSED = "lapsed"
+
+
 class Outcome(StrEnum):
     """How the execution of a tool call ended."""
 
@@ -184,6 +192,11 @@ class Usage(Record, frozen=True, kw_only=True):
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens
 
+    @property
+    def is_unmeasured(self) -> bool:
+        """Whether no provider reported anything: the tokens are unknown then, not zero."""
+        return self.unmeasured_requests > 0 and not self.total_tokens
+
     def __add__(self, other: "Usage") -> "Usage":
         if not other.requests and not other.total_tokens:
             return self
@@ -262,9 +275,9 @@ class RunRequest(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What starts a run, over REST and the socket alike. Only `input` is needed.
 
     `client_tools` are tools that live in the starting client; `kernel_id` is the kernel that `run_cell` uses, and
-    `waits` says that a cell of that kernel is waiting for this run. `kwargs` are settings of the model
-    (`temperature`, `thinking` …), `script` is what the `scripted` model plays. `on_ask` "reject" is for headless
-    runs.
+    `waits` says that a cell of that kernel is waiting for this run. `instructions` are told the model after the
+    server's own. `kwargs` are settings of the model (`temperature`, `thinking` …) and `context_max`, the tokens of its
+    window to use; `script` is what the `scripted` model plays. `on_ask` "reject" is for headless runs.
     """
 
     input: str | tuple[InputPart, ...]
@@ -275,6 +288,7 @@ class RunRequest(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     client_tools: tuple[ToolSpec, ...] = ()
     budget: Budget | None = None
     policy: str | None = None
+    instructions: str | None = None
     on_ask: Literal["wait", "reject"] = "wait"
     multitask: Multitask = Multitask.REJECT
     metadata: dict[str, Any] = {}
@@ -297,7 +311,11 @@ class Thread(Record, frozen=True, kw_only=True):
 
 
 class Run(Record, frozen=True, kw_only=True):
-    """One execution of an agent, as a row: what lists and pages show. The journal is its truth."""
+    """One execution of an agent, as a row: what lists and pages show. The journal is its truth.
+
+    `usage` is that of its own turns alone; `helper_tokens` and `helper_cost` are of model calls that are no turns, as
+    compaction makes them. Subagents are runs of their own: `RunTotals` adds them up.
+    """
 
     run_id: str
     thread_id: str
@@ -328,10 +346,32 @@ class Run(Record, frozen=True, kw_only=True):
     error_message: str | None = None
     detail_blob: str | None = None
     rolled_back: bool = False
+    helper_tokens: int = 0
+    helper_cost: float | None = None
+
+
+class RunTotals(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """What a run used together with its subagents, and theirs. Each model call counts once.
+
+    `own_tokens` are the run's own turns, `helper_tokens` its calls that are no turns (compaction), `subagent_tokens`
+    both of all runs below it; `total_tokens` is their sum. `runs` counts them with itself. `cost` is US dollars, None
+    where one of the parts is unknown.
+    """
+
+    run_id: str
+    runs: int
+    own_tokens: int
+    helper_tokens: int
+    subagent_tokens: int
+    total_tokens: int
+    cost: float | None
 
 
 class Turn(Record, frozen=True, kw_only=True):
-    """One model call, as a row; `turn` counts from 0 within its run. `blob` holds a `TurnRecord`."""
+    """One model call, as a row; `turn` counts from 0 within its run. `blob` holds a `TurnRecord`.
+
+    `cache_life_s` is how long the provider keeps a prompt that is not sent again, None where that is not known.
+    """
 
     run_id: str
     turn: int
@@ -341,13 +381,101 @@ class Turn(Record, frozen=True, kw_only=True):
     usage: Usage
     started_at: datetime
     finished_at: datetime
+    cache_life_s: float | None = None
+
+
+class Segment(Struct, frozen=True, array_like=True):
+    """A region of a prompt as it was sent: the instructions, a tool's schema, a message or an attachment.
+
+    `fingerprint` stands for its bytes: 16 hex digits of their SHA-256. `tokens` is an estimate.
+    """
+
+    region: Literal["system", "tool", "message", "attachment"]
+    label: str
+    fingerprint: str
+    tokens: int
+
+
+class TurnSegment(Record, frozen=True, kw_only=True):
+    """A region of a turn's prompt, as a row, with what the provider read of it from its cache.
+
+    The tokens of a turn's segments sum to its input tokens, `hit` to its cache-read tokens, and `hit + miss` is
+    `tokens`. Where the provider reported nothing `tokens` is the estimate, and `hit` and `miss` are None.
+    """
+
+    run_id: str
+    turn: int
+    position: int
+    region: str
+    label: str
+    fingerprint: str
+    tokens: int
+    hit: int | None = None
+    miss: int | None = None
+
+
+class ToolTrace(Record, frozen=True, kw_only=True):
+    """One execution of a tool call, as a row; a call that was never executed has one row too.
+
+    `position` is the call's place among those of its turn, `attempt` counts its executions: after a crash a call may
+    be executed again. `tool_call_id` tells nothing apart by itself, real agents use one again. `tool_input` and
+    `tool_output` are beginnings where they are long; `blob` holds the whole output. `outcome` is None until it ended.
+    """
+
+    run_id: str
+    turn: int
+    position: int
+    tool_call_id: str
+    tool_name: str
+    attempt: int = 0
+    thread_id: str = ""
+    trace_id: str | None = None
+    tool_input: str = ""
+    tool_output: str | None = None
+    blob: str | None = None
+    decision: Decision | None = None
+    outcome: Outcome | None = None
+    error: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    latency_ms: float | None = None
+    tokens_used: int | None = None
+    cache_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class Feedback(Record, frozen=True, kw_only=True):
+    """What a person thinks of a run, or of one message of it: `rating` is +1 or -1."""
+
+    feedback_id: str
+    run_id: str
+    thread_id: str
+    user_id: str
+    rating: Literal[1, -1]
+    created_at: datetime
+    updated_at: datetime
+    message_id: str | None = None
+    comment: str | None = None
+
+    def __repr__(self) -> str:
+        of = f"{self.message_id} of {self.run_id}" if self.message_id else self.run_id
+        return f"<Feedback {self.rating:+} on {of}{f': {self.comment!r}' if self.comment else ''}>"
+
+
+class FeedbackSummary(Record, frozen=True, kw_only=True):
+    """How often a run was rated, and how."""
+
+    run_id: str
+    total: int
+    positive: int
+    negative: int
 
 
 class TurnRecord(Record, frozen=True, kw_only=True):
     """The body of a turn's blob: what was new in the request, and what the model answered.
 
     The messages of a thread are the concatenation of `request` and `response` over its turns. `complete` is False for
-    an answer that was cut off by a crash or a lost stream.
+    an answer that was cut off by a crash or a lost stream. `segments` are the regions of the whole prompt, in order.
     """
 
     schema_version: int = written_always()
@@ -361,6 +489,7 @@ class TurnRecord(Record, frozen=True, kw_only=True):
     started_at: datetime
     finished_at: datetime
     complete: bool = True
+    segments: tuple[Segment, ...] = ()
 
 
 class Detail(Record, frozen=True, kw_only=True):
@@ -389,7 +518,10 @@ class Detail(Record, frozen=True, kw_only=True):
 
 
 class Approval(Record, frozen=True, kw_only=True):
-    """A tool call that waits, or waited, for a person. `arguments` is what the model asked, JSON text."""
+    """A tool call that waits, or waited, for a person. `arguments` is what the model asked, JSON text.
+
+    `resolved_arguments` is what was approved instead. `policy` names the rule that decided where nobody was asked.
+    """
 
     approval_id: str
     run_id: str
@@ -404,16 +536,26 @@ class Approval(Record, frozen=True, kw_only=True):
     resolved_arguments: str | None = None
     reason: str | None = None
     actor: str | None = None
+    policy: str | None = None
+    resolved_at: datetime | None = None
+    status: AskStatus = AskStatus.PENDING
 
 
 class InputNeeded(Record, frozen=True, kw_only=True):
-    """A question that waits for a person's answer; `schema` is a JSON Schema for a form."""
+    """A question that waits, or waited, for a person's answer; `schema` is a JSON Schema for a form.
+
+    `content` is the answer: None for one that is `resolved` when nobody answered in time.
+    """
 
     request_id: str
     run_id: str
     prompt: str
     schema: dict[str, Any] | None = None
     asked_at: datetime | None = None
+    content: str | None = None
+    actor: str | None = None
+    resolved_at: datetime | None = None
+    status: AskStatus = AskStatus.PENDING
 
 
 class Page(Record, Generic[T], frozen=True, kw_only=True):

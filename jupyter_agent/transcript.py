@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from . import events as ev
-from .records import Approval, Decision, InputNeeded, Outcome, RunStatus, Usage
+from .records import Approval, AskStatus, Decision, InputNeeded, Outcome, RunStatus, Usage
 
 
 @dataclass
@@ -28,6 +28,7 @@ class ToolCallView:
     is_error: bool = False
     truncated: bool = False
     blob: str | None = None
+    diff: str | None = None
     mime: dict[str, str] = field(default_factory=dict)
     approval_id: str | None = None
     approved_arguments: str | None = None
@@ -40,6 +41,12 @@ class ToolCallView:
     outcome: Outcome | None = None
     latency_ms: float | None = None
     error: str | None = None
+    tokens_used: int | None = None
+    cache_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    earlier: list[ev.ToolTraceStart] = field(default_factory=list)
+    """Executions before the last one, of which nobody knows how they ended."""
+    trace_started: ev.ToolTraceStart | None = None
 
     @property
     def outcome_is_unknown(self) -> bool:
@@ -60,6 +67,7 @@ class TurnView:
     stop_reason: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    cache_life_s: float | None = None
     is_complete: bool = False
     text_pieces: list[str] = field(default_factory=list, repr=False)
     thinking_pieces: list[str] = field(default_factory=list, repr=False)
@@ -91,8 +99,14 @@ class Transcript:
     approvals: dict[str, Approval] = field(default_factory=dict)
     inputs: dict[str, InputNeeded] = field(default_factory=dict)
     answers: dict[str, str | None] = field(default_factory=dict)
+    answered: dict[str, InputNeeded] = field(default_factory=dict)
+    """Questions that wait no more, with what was answered."""
     usage: Usage = field(default_factory=Usage)
+    helper_usage: Usage = field(default_factory=Usage)
+    """Of model calls that are no turns."""
     live_usage: ev.UsageReported | None = None
+    context: ev.UsageReported | None = None
+    """What was reported last: how full the model's window was, also after its turn is committed."""
     model_call_count: int = 0
     compacted: ev.Compacted | None = None
     grants: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
@@ -106,6 +120,8 @@ class Transcript:
     first_at: datetime | None = None
     started_at: datetime | None = None
     """When the run was first `running`."""
+    ended_at: datetime | None = None
+    """When its status became one that stays. Its last event may come later, after a crash much later."""
     last_at: datetime | None = None
 
     def apply(self, event: ev.AnyEvent | ev.Unknown) -> None:
@@ -138,14 +154,14 @@ class Transcript:
                     asked_at=event.at,
                 )  # fmt: skip
             case ev.InputReceived():
-                self.inputs.pop(event.request_id, None)
-                self.answers[event.request_id] = event.content
+                self._answer(event)
             case ev.ToolTraceStart() | ev.ToolTraceFinish():
                 self._trace(event)
             case ev.ArgumentsRepaired():
                 self._tool_call(event.tool_call_id).arguments = event.after
             case ev.Compacted():
                 self.compacted = event
+                self.helper_usage += event.usage or Usage()
             case ev.ErrorRaised():
                 self.error = event
             case ev.SessionComplete():
@@ -153,6 +169,8 @@ class Transcript:
                 self.is_complete = True
             case _:
                 pass
+        if self.status.is_terminal:
+            self.ended_at = self.ended_at or event.at
 
     @property
     def text(self) -> str:
@@ -161,11 +179,15 @@ class Transcript:
 
     @property
     def pending_approvals(self) -> tuple[Approval, ...]:
+        """What waits for a decision: nothing once the run is over, whatever it had asked."""
+        if self.status.is_terminal:
+            return ()
         return tuple(approval for approval in self.approvals.values() if approval.decision is None)
 
     @property
     def pending_inputs(self) -> tuple[InputNeeded, ...]:
-        return tuple(self.inputs.values())
+        """What waits for an answer: nothing once the run is over."""
+        return () if self.status.is_terminal else tuple(self.inputs.values())
 
     @property
     def open_tool_calls(self) -> tuple[ToolCallView, ...]:
@@ -198,19 +220,20 @@ class Transcript:
             case ev.ToolResultReady() as result:
                 call = self._tool_call(result.tool_call_id)
                 call.result, call.is_error, call.truncated = result.result, result.is_error, result.truncated
-                call.blob, call.mime = result.blob, dict(result.mime)
+                call.blob, call.diff, call.mime = result.blob, result.diff, dict(result.mime)
             case ev.MessageComplete(message_id=message_id):
                 self.turn.message_id = message_id
             case ev.StepComplete(step_index=step_index):
                 if step_index < len(self.turns):
                     self.turns[step_index].is_complete = True
             case ev.UsageReported() as usage:
-                self.live_usage = usage
+                self.live_usage = self.context = usage
 
     def _commit(self, event: ev.TurnCommitted) -> None:
         turn = self.turn
         turn.blob, turn.model, turn.usage = event.blob, event.model, event.usage
         turn.stop_reason, turn.started_at, turn.finished_at = event.stop_reason, event.started_at, event.finished_at
+        turn.cache_life_s = event.cache_life_s
         self.usage += event.usage
         self.live_usage = None
         self.model_call_count += 1
@@ -236,19 +259,42 @@ class Transcript:
                 resolved_arguments=event.arguments,
                 reason=event.reason,
                 actor=event.actor,
+                policy=event.policy,
+                resolved_at=event.at,
+                status=AskStatus.RESOLVED,
             )
             if event.remember and event.decision in (Decision.APPROVE, Decision.EDIT):
                 self.grants.add((asked.tool_name, tuple(asked.effects)))
+        elif event.policy is not None and event.at is not None:
+            # Nobody was asked: the rule decided.
+            self.approvals[event.approval_id] = Approval(
+                approval_id=event.approval_id, run_id=self.run_id, tool_call_id=event.tool_call_id,
+                tool_name=call.name, arguments=call.arguments, effects=(), preview={}, asked_at=event.at,
+                expires_at=event.at, decision=event.decision, reason=event.reason, actor=event.actor,
+                policy=event.policy, resolved_at=event.at, status=AskStatus.RESOLVED,
+            )  # fmt: skip
+
+    def _answer(self, event: ev.InputReceived) -> None:
+        self.answers[event.request_id] = event.content
+        if (asked := self.inputs.pop(event.request_id, None)) is not None:
+            self.answered[event.request_id] = msgspec.structs.replace(
+                asked, content=event.content, actor=event.actor, resolved_at=event.at, status=AskStatus.RESOLVED
+            )
 
     def _trace(self, event: ev.ToolTraceStart | ev.ToolTraceFinish) -> None:
         call = self._tool_call(event.tool_call_id)
         if isinstance(event, ev.ToolTraceStart):
+            if call.trace_started is not None:
+                call.earlier.append(call.trace_started)
+            call.trace_started = event
             call.trace_id, call.started_at, call.outcome = event.trace_id, event.started_at, None
             # A start uses the approval up: running the call again needs another one.
             call.approval_id = call.decision = None
             return
         call.outcome, call.latency_ms, call.error = event.outcome, event.latency_ms, event.error
         call.finished_at = event.finished_at
+        call.tokens_used, call.cache_tokens = event.tokens_used, event.cache_tokens
+        call.reasoning_tokens = event.reasoning_tokens
 
     def _tool_call(self, tool_call_id: str) -> ToolCallView:
         """Returns the call, made on the spot for a journal that names one it never started."""

@@ -40,9 +40,11 @@ class Resume(Command, frozen=True, kw_only=True, tag="resume"):
 
 
 class Interrupt(Command, frozen=True, kw_only=True, tag="interrupt"):
-    """Stops a run: the socket's own (`chatKey`), or the one named."""
+    """Stops a run: the socket's own (`chatKey`), or the one named. With `if_queued` only one that waits for its turn:
+    one that has begun goes on, and the command fails."""
 
     run_id: str | None = None
+    if_queued: bool = False
 
 
 class ToolConfirmation(Command, frozen=True, kw_only=True, tag="tool_confirmation"):

@@ -109,6 +109,7 @@ class RunChanged(Control, frozen=True, kw_only=True, tag="run_changed"):
     status: RunStatus
     agent: str | None = None
     model: str | None = None
+    follow_up_to_run_id: str | None = None
 
 
 class ThreadChanged(Control, frozen=True, kw_only=True, tag="thread_changed"):

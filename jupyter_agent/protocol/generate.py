@@ -17,7 +17,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from .. import events, records
+from .. import compact, events, records
 from . import commands, control
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
@@ -39,6 +39,7 @@ RESOURCES: Final = (
     records.Approval,
     records.InputNeeded,
     records.RunRequest,
+    compact.CompactRun,
 )
 """What REST bodies are made of, beside the frames."""
 
@@ -72,7 +73,7 @@ def definitions() -> dict[str, Schema]:
 
 def _sources() -> dict[str, type]:
     """The classes of the protocol by name, in the order in which they are defined."""
-    modules = (records, events, control, commands)
+    modules = (records, events, compact, control, commands)
     return {
         name: value
         for module in modules
