@@ -68,6 +68,11 @@ def detail_of(transcript: Transcript, row: Run | None, *, events: str, last_even
     )
 
 
+def is_detail(data: bytes) -> bool:
+    """Tells whether the bytes of a blob look like a detail."""
+    return data.startswith(b'{"schemaVersion":') and b'"eventCount":' in data
+
+
 def decode_detail(data: bytes, key: str) -> Detail:
     """Returns the detail of a blob. Raises BlobDamaged for what is none, SchemaTooNew."""
     try:

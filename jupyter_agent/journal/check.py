@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from ..exceptions import AgentError, BlobDamaged, BlobNotFound, StorageError
-from ..records import SYSTEM, Run, Turn
+from ..records import SYSTEM, Approval, InputNeeded, Run, ToolTrace, Turn
 from ..storage import Storage
 from ..storage.tables import run_values
 from .archive import Archives
 from .fold import Folded, fold
-from .projection import row_of, turn_rows
 from .rebuild import Rebuilt, read_archive, restore
+from .rows import ask_rows, row_of, segment_rows, trace_rows, turn_rows
 
 STALE_S: Final = 3600.0
 """Age at which a temporary file can be no blob that is being written."""
@@ -88,13 +88,13 @@ class _Check:
                 await blobs.get(key)
                 self._good.add(key)
             except BlobDamaged as fault:
-                kept = await asyncio.to_thread(blobs.set_aside, blobs.path(key)) if self._repair else None
+                kept = await asyncio.to_thread(blobs.set_aside, key) if self._repair else None
                 self._found(f"blob {key}", fault.message, f"set aside as {kept}" if kept else None)
             except BlobNotFound:
                 self._report.blobs -= 1
         for path in await asyncio.to_thread(blobs.temporaries):
             if time.time() - path.stat().st_mtime > STALE_S:
-                kept = await asyncio.to_thread(blobs.set_aside, path) if self._repair else None
+                kept = await asyncio.to_thread(blobs.set_file_aside, path) if self._repair else None
                 self._found(str(path), "It was never finished.", f"set aside as {kept}" if kept else None)
 
     # --- journals
@@ -150,7 +150,12 @@ class _Check:
             return
         turns = await self._turns(run.run_id)
         expected = row_of(folded.transcript, run)
-        if run_values(expected) != run_values(run) or tuple(turns) != turn_rows(folded.transcript):
+        traces = await self._traces(run.run_id)
+        is_so = run_values(expected) == run_values(run) and tuple(turns) == turn_rows(folded.transcript)
+        segments = await self._storage.rows.list_segments(run.run_id, by=SYSTEM)
+        is_so = is_so and list(segments) == await segment_rows(turns, self._storage.blobs)
+        is_so = is_so and traces == trace_rows(folded.transcript)
+        if not is_so or await self._asks(run.run_id) != ask_rows(folded.transcript):
             await self._restore(folded, run.detail_blob, f"run {run.run_id}", "Its row is not what its events say.")
 
     async def _look_at_archive(self, run: Run, key: str) -> Folded | None:
@@ -168,6 +173,19 @@ class _Check:
         for what in _order_faults(folded):
             self._found(f"archive of run {run.run_id}", what)
         return folded
+
+    async def _traces(self, run_id: str) -> list[ToolTrace]:
+        traces: list[ToolTrace] = []
+        cursor = None
+        while True:
+            page = await self._storage.rows.list_traces(run_id, by=SYSTEM, limit=200, cursor=cursor)
+            traces += page.items
+            if (cursor := page.next_cursor) is None:
+                return traces
+
+    async def _asks(self, run_id: str) -> list[Approval | InputNeeded]:
+        rows = self._storage.rows
+        return [*await rows.list_approvals(run_id, by=SYSTEM), *await rows.list_inputs(run_id, by=SYSTEM)]
 
     async def _turns(self, run_id: str) -> list[Turn]:
         turns: list[Turn] = []

@@ -33,6 +33,10 @@ class Source(Protocol):
     def is_closed(self) -> bool: ...
 
     @property
+    def look_every_s(self) -> float | None:
+        """How often to look for what other processes append; None where there are none."""
+
+    @property
     def changes(self) -> int:
         """How often a run was opened, closed or put away."""
 
@@ -109,6 +113,7 @@ class Follower:
             if lines:
                 self._seq += len(lines)
                 self._is_over = lines[-1].startswith(TERMINAL_HEAD)
+                self._learn(lines)
             tells = not self._has_told and self._seq >= self._target
             if lines or tells:
                 self._has_told = self._has_told or tells
@@ -116,6 +121,13 @@ class Follower:
             if self._is_over or self._journal.is_closed:
                 raise StopAsyncIteration
             await self._news()
+
+    def _learn(self, lines: list[bytes]) -> None:
+        """Takes in where lines stand that another process appended since the start."""
+        places = self._places
+        if places is not None and self._journal.live(self.run_id) is None and self._seq > places.last:
+            places.take(lines[places.last - self._seq :])
+            places.is_complete = self._is_over
 
     def _known_places(self) -> Places:
         live = self._journal.live(self.run_id)
@@ -155,8 +167,12 @@ class Follower:
         waiting = self._journal.waiting(self.run_id)
         news = asyncio.get_running_loop().create_future()
         waiting.add(news)
+        is_elsewhere = self._journal.live(self.run_id) is None
         try:
-            await news
+            async with asyncio.timeout(self._journal.look_every_s if is_elsewhere else None):
+                await news
+        except TimeoutError:
+            return
         finally:
             waiting.discard(news)
 

@@ -6,6 +6,7 @@ An event is encoded once, written before anybody sees it, and read in the same b
 import asyncio
 import hashlib
 import logging
+from collections.abc import AsyncGenerator
 from typing import Final
 
 import msgspec
@@ -39,10 +40,20 @@ class Journal:
     """All journals of a store. Runs are opened to append by one process at a time; anybody may follow."""
 
     def __init__(
-        self, lines: LineStore, blobs: BlobStore, *, observer: Observer | None = None, unused_s: float = UNUSED_S
+        self,
+        lines: LineStore,
+        blobs: BlobStore,
+        *,
+        observer: Observer | None = None,
+        unused_s: float = UNUSED_S,
+        look_every_s: float | None = None,
     ) -> None:
-        """`unused_s` is for how long nobody must have put the bytes of a blob again before a deletion takes it away."""
+        """`unused_s` is for how long nobody must have put the bytes of a blob again before a deletion takes it away.
+
+        `look_every_s` is how often followers look for what other processes append; without it there are none.
+        """
         self.lines: Final = lines
+        self.look_every_s: Final = look_every_s
         self._blobs = blobs
         self._observer = observer
         self._archives = Archives(blobs)
@@ -52,6 +63,7 @@ class Journal:
         self._details: dict[str, str] = {}
         self._unused_s = unused_s
         self._sweeping: asyncio.Task[None] | None = None
+        self._deleting = asyncio.Lock()
         self._is_closed = False
         self._changes = 0
 
@@ -147,6 +159,18 @@ class Journal:
             found += lines
         return found[:wanted], first + wanted < places.last
 
+    async def stored(self, run_id: str, *, after: int = 0) -> AsyncGenerator[list[bytes], None]:
+        """Yields the lines behind that seq in batches, as far as they may be seen now: a look, not a follower.
+
+        Raises RunNotFound, StorageError.
+        """
+        live = self._live.get(run_id)
+        # What is written but not yet on disk may not be seen.
+        end = live.places.last if live else None
+        stored = Stored(self, run_id, after)
+        while (end is None or stored.seq < end) and (lines := await stored.read()):
+            yield lines if end is None else lines[: len(lines) - max(0, stored.seq - end)]
+
     # --- the end of a run ---------------------------------------------------------------------------------------
 
     async def archive(self, run_id: str) -> str:
@@ -155,7 +179,7 @@ class Journal:
         The caller saves the key on the run's row and then calls `remove_lines`. Raises RunActive for a run that is
         not complete, RunNotFound, StorageError.
         """
-        if not self.lines.exists(run_id) and (key := await self._detail_key(run_id)) is not None:
+        if not await self._has_lines(run_id) and (key := await self._detail_key(run_id)) is not None:
             return key
         data = await asyncio.to_thread(self._bytes_of, run_id)
         transcript, places, blobs, _ = await asyncio.to_thread(fold, run_id, batches(data))
@@ -175,7 +199,7 @@ class Journal:
     async def remove_lines(self, run_id: str) -> None:
         """Removes the journal of an archived run, after a look whether the archive really has it. Followers go on."""
         await self.close(run_id)
-        if not self.lines.exists(run_id):
+        if not await self._has_lines(run_id):
             return
         if self._observer is not None:
             self._details.pop(run_id, None)
@@ -196,10 +220,12 @@ class Journal:
         await asyncio.to_thread(self.lines.delete, run_id)
         self._details.pop(run_id, None)
         if self._observer is not None:
-            keys = await self._observer.release(run_id)
-            self._archives.forget(keys)
-            gone = [key for key in keys if await self._blobs.delete(key, unused_s=self._unused_s)]
-            await self._observer.released(run_id, gone)
+            # One after the other: what one has deleted may be put and referred to before another comes to it.
+            async with self._deleting:
+                keys = await self._observer.release(run_id)
+                self._archives.forget(keys)
+                gone = [key for key in keys if await self._blobs.delete(key, unused_s=self._unused_s)]
+                await self._observer.released(run_id, gone)
             if len(gone) < len(keys) and not self._is_closed and (self._sweeping is None or self._sweeping.done()):
                 self._sweeping = asyncio.create_task(self._sweep_soon(), name="sweep of deleted runs")
         self._changed(run_id)
@@ -265,7 +291,7 @@ class Journal:
 
     async def _open(self, run_id: str, *, repair: bool) -> None:
         try:
-            if not self.lines.exists(run_id) and await self._detail_key(run_id) is not None:
+            if not await self._has_lines(run_id) and await self._detail_key(run_id) is not None:
                 raise RunFinished(f"Run {run_id} is over and archived: nothing can be appended to it.")
             writer = await asyncio.to_thread(self.lines.open, run_id, repair=repair)
             try:
@@ -291,6 +317,9 @@ class Journal:
         except RunNotFound:
             data = await self.archived_events(run_id)
             return await asyncio.to_thread(fold, run_id, batches(data))
+
+    async def _has_lines(self, run_id: str) -> bool:
+        return await asyncio.to_thread(self.lines.exists, run_id)
 
     def _scan(self, run_id: str) -> Places:
         return places_of(run_id, self.lines.read(run_id))

@@ -1,7 +1,8 @@
 """A journal that is open for appending in this process: numbers events, writes them, and publishes them in order.
 
 Deltas are published as soon as they are written. A commit point is published when it is on disk; one sync serves all
-that were written before it began, and whatever is written meanwhile waits its turn behind them.
+that were written before it began, and whatever is written meanwhile waits its turn behind them. Where only a sync
+writes, every event waits for one.
 """
 
 import asyncio
@@ -81,7 +82,7 @@ class LiveRun:
         self._seq += 1
         kind = type(event)
         # The first event of an epoch is synced whatever it is: an epoch that somebody saw is never used again.
-        is_commit = kind in _COMMIT_POINTS or not self._durable_epoch
+        is_commit = kind in _COMMIT_POINTS or not self._durable_epoch or not self._writer.writes_through
         self._durable_epoch = True
         self._last_at = numbered.at or self._last_at
         if kind is ev.SessionComplete:

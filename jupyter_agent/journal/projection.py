@@ -6,23 +6,21 @@ then. A rebuild uses the same functions, so it gives the same rows.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from .. import events as ev
-from ..exceptions import AgentError, JournalDamaged, RunNotFound, StorageError
-from ..records import SYSTEM, Multitask, Run, Text, Turn
-from ..storage.contract import RowStore
+from ..exceptions import AgentError, LeaseLost, RunNotFound, StorageError
+from ..records import SYSTEM, Approval, InputNeeded, Run, ToolTrace, Turn
+from ..storage.contract import BlobStore, RowStore
 from ..transcript import Transcript
 from .archive import blobs_named
+from .rows import all_calls, ask_id, ask_rows, asks_named, calls_named, row_of, segment_rows, trace_rows, turn_rows
 
 log = logging.getLogger(__name__)
 
-FIRST_MESSAGE_CHARS: Final = 500
-LAST_MESSAGE_CHARS: Final = 32 * 1024
 TRY_AGAIN_S: Final = 1.0
 TRY_AGAIN_AT_MOST_S: Final = 30.0
 
@@ -31,6 +29,9 @@ _MATTERS: Final = frozenset(
         ev.RunStarted,
         ev.StatusChange,
         ev.ToolConfirmationRequest,
+        ev.ApprovalResolved,
+        ev.InputRequest,
+        ev.InputReceived,
         ev.TurnCommitted,
         ev.Compacted,
         ev.ToolTraceStart,
@@ -42,107 +43,29 @@ _MATTERS: Final = frozenset(
 _KINDS_THAT_MATTER: Final = frozenset({ev.ToolCallStart, ev.ToolResultReady, ev.MessageComplete})
 
 
-# --- what a transcript says as rows ---------------------------------------------------------------------------------
-
-
-def row_of(transcript: Transcript, previous: Run | None = None) -> Run:
-    """Returns a run's row. What its events do not say (`queued`, `rolled_back`, `detail_blob`) is as it was.
-
-    Raises JournalDamaged for a transcript whose beginning is lost, when there is no row to go by either.
-    """
-    run = previous or _first_row(transcript)
-    error = transcript.error
-    is_over = transcript.is_complete or transcript.status.is_terminal
-    first_at, last_at = transcript.first_at or run.created_at, transcript.last_at or run.updated_at
-    return msgspec.structs.replace(
-        run,
-        status=transcript.status,
-        created_at=first_at if transcript.started else run.created_at,
-        updated_at=last_at,
-        started_at=transcript.started_at,
-        ended_at=last_at if is_over else None,
-        usage=transcript.usage,
-        model_call_count=transcript.model_call_count,
-        tool_call_count=len(transcript.tool_calls),
-        # The person's message, and the model's of each turn.
-        message_count=1 + transcript.model_call_count,
-        first_human_message=_first_words(run),
-        last_ai_message=transcript.text[:LAST_MESSAGE_CHARS] or None,
-        error_code=error.code if error else None,
-        error_message=error.message if error else None,
-    )
-
-
-def _first_row(transcript: Transcript) -> Run:
-    started, at = transcript.started, transcript.first_at
-    if started is None or at is None:
-        raise JournalDamaged(f"The events of run {transcript.run_id!r} do not begin with run_started.")
-    return Run(
-        run_id=started.run_id,
-        thread_id=started.thread_id,
-        user_id=started.user_id,
-        status=transcript.status,
-        agent=started.agent,
-        model=started.model,
-        created_at=at,
-        updated_at=at,
-        multitask=Multitask(started.multitask),
-        input=started.input,
-        metadata=started.metadata,
-        kwargs=_own_kwargs(started.kwargs),
-        cell=started.cell,
-        parent_run_id=started.parent_run_id,
-        follow_up_to_run_id=started.follow_up_to_run_id,
-        compare_group_id=started.compare_group_id,
-    )
-
-
-def _own_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the caller's own kwargs. A run's first event keeps the whole request, which has them as one field."""
-    own = kwargs.get("kwargs", {}) if "input" in kwargs else kwargs
-    return dict(own)
-
-
-def _first_words(run: Run) -> str | None:
-    text = "\n".join(part.text for part in run.input if isinstance(part, Text))
-    return text[:FIRST_MESSAGE_CHARS] or None
-
-
-def turn_rows(transcript: Transcript) -> tuple[Turn, ...]:
-    """Returns the rows of the committed turns."""
-    return tuple(
-        Turn(
-            run_id=transcript.run_id,
-            turn=turn.turn,
-            blob=turn.blob,
-            model=turn.model or "",
-            stop_reason=turn.stop_reason or "",
-            usage=turn.usage,
-            started_at=turn.started_at,
-            finished_at=turn.finished_at,
-        )
-        for turn in transcript.turns
-        if turn.blob and turn.usage is not None and turn.started_at and turn.finished_at
-    )
-
-
-# --- the observer ---------------------------------------------------------------------------------------------------
-
-
 @dataclass
 class _Notes:
     """What is known of a run whose rows are written here."""
 
     transcript: Transcript
     refs: set[str] = field(default_factory=set)
+    calls: set[tuple[int, str]] = field(default_factory=set)
+    """Tool calls whose rows are behind, by turn and id."""
+    asks: set[str] = field(default_factory=set)
+    """Approvals and questions whose rows are behind."""
     turns_written: int = 0
 
 
 class Projection:
     """Writes rows behind the journal's back, many runs in one transaction. The journal's Observer."""
 
-    def __init__(self, rows: RowStore) -> None:
+    def __init__(
+        self, rows: RowStore, blobs: BlobStore, *, lease_no: Callable[[str], int | None] = lambda _: None
+    ) -> None:
+        """`lease_no` tells under which number this process carries a run out; the rows refuse an older one."""
         self._rows = rows
+        self._blobs = blobs
+        self._lease_no = lease_no
         self._notes: dict[str, _Notes] = {}
         self._dirty: set[str] = set()
         self._writing: set[str] = set()
@@ -158,14 +81,20 @@ class Projection:
                 return
         elif type(event) not in _MATTERS:
             return
-        self._mark(transcript).refs.update(blobs_named(event))
+        notes = self._mark(transcript)
+        notes.refs.update(blobs_named(event))
+        notes.calls.update(calls_named(event, transcript))
+        notes.asks.update(asks_named(event, transcript))
 
     def opened(self, transcript: Transcript, blobs: Iterable[str]) -> None:
-        self._mark(transcript).refs.update(blobs)
+        notes = self._mark(transcript)
+        notes.refs.update(blobs)
+        notes.calls.update(all_calls(transcript))
+        notes.asks.update(map(ask_id, ask_rows(transcript)))
 
     async def settle(self, run_id: str) -> None:
         """Returns when the rows say all that was observed of the run. Raises StorageError when they cannot be written
-        now; they are written later all the same."""
+        now; they are written later all the same. Raises LeaseLost when another process writes them now."""
         while not self._is_closed and (run_id in self._dirty or run_id in self._writing):
             self._start()
             self._hurry.set()
@@ -176,16 +105,20 @@ class Projection:
                 raise fault
 
     async def settle_all(self) -> None:
-        """Returns when the rows say all that was observed until now, of any run. Raises StorageError like `settle`."""
+        """Returns when the rows say all that was observed until now, of any run. Raises StorageError like `settle`.
+
+        What other processes write by now is theirs to settle: it stands in the way of nobody who asks for all.
+        """
         for run_id in tuple(self._dirty | self._writing):
-            await self.settle(run_id)
+            with suppress(LeaseLost):
+                await self.settle(run_id)
 
     async def aclose(self) -> None:
         """Writes what is left, if the database lets it, and stops."""
         for run_id in tuple(self._dirty | self._writing):
             try:
                 await self.settle(run_id)
-            except StorageError as fault:
+            except (StorageError, LeaseLost) as fault:
                 log.warning("The row of run %s is behind its journal; the next start catches up: %s", run_id, fault)
         self._is_closed = True
         if self._task is not None:
@@ -206,6 +139,8 @@ class Projection:
     async def release(self, run_id: str) -> Sequence[str]:
         self._dirty.discard(run_id)
         self._notes.pop(run_id, None)
+        # What other runs refer to is known to the rows first.
+        await self.settle_all()
         return await self._rows.release(run_id)
 
     async def released(self, run_id: str, keys: Iterable[str]) -> None:
@@ -236,16 +171,17 @@ class Projection:
             self._writing, self._dirty = self._dirty, set()
             self._faults = await self._attempt(sorted(self._writing))
             self._writing = set()
-            self._dirty |= self._faults.keys() & self._notes.keys()
+            late = self._faults.keys() & self._notes.keys()
+            self._dirty |= late
             self._hurry.clear()
             if self._attempted is not None:
                 self._attempted.set_result(None)
                 self._attempted = None
-            if not self._faults:
+            if not late:
                 pause_s = TRY_AGAIN_S
                 continue
-            fault = next(iter(self._faults.values()))
-            log.warning("The rows of %d runs could not be written and will be later: %s", len(self._faults), fault)
+            fault = self._faults[min(late)]
+            log.warning("The rows of %d runs could not be written and will be later: %s", len(late), fault)
             await self._pause(pause_s)
             pause_s = min(2 * pause_s, TRY_AGAIN_AT_MOST_S)
 
@@ -259,6 +195,10 @@ class Projection:
             if len(run_ids) > 1:
                 found = [await self._attempt([run_id]) for run_id in run_ids]
                 return {run_id: fault for faults in found for run_id, fault in faults.items()}
+            if isinstance(fault, LeaseLost):
+                # Whoever carries the run out now writes its rows, all of them: nothing of it is left to do here.
+                self._notes.pop(run_ids[0], None)
+                return {run_ids[0]: fault}
             log.exception("The row of run %s could not be made from its events.", run_ids[0])
             return {run_ids[0]: StorageError(f"The row of run {run_ids[0]} could not be made: {fault!r}.")}
         return {}
@@ -273,20 +213,37 @@ class Projection:
     async def _write(self, run_ids: Iterable[str]) -> None:
         runs: list[Run] = []
         turns: list[Turn] = []
+        traces: list[ToolTrace] = []
+        asked: list[Approval | InputNeeded] = []
         refs: list[tuple[str, str, str]] = []
-        written: list[tuple[_Notes, int, set[str]]] = []
+        written: list[tuple[_Notes, int, set[str], set[tuple[int, str]], set[str]]] = []
         for notes in [self._notes[run_id] for run_id in run_ids if run_id in self._notes]:
             transcript = notes.transcript
             run = await self._row(transcript)
             if run is None:
                 continue
             rows, keys = turn_rows(transcript), set(notes.refs)
+            # What changes while this is being written is written again.
+            calls, notes.calls = notes.calls, set()
+            asks, notes.asks = notes.asks, set()
             runs.append(run)
             turns += rows[notes.turns_written :]
+            traces += trace_rows(transcript, calls)
+            asked += ask_rows(transcript, asks) if asks else ()
             refs += [(key, run.run_id, run.user_id) for key in keys]
-            written.append((notes, len(rows), keys))
-        await self._rows.project(runs, turns, refs)
-        for notes, number, keys in written:
+            written.append((notes, len(rows), keys, calls, asks))
+        try:
+            segments = await segment_rows(turns, self._blobs)
+            numbers = {run.run_id: number for run in runs if (number := self._lease_no(run.run_id)) is not None}
+            await self._rows.project(
+                runs, turns, refs, traces=traces, asked=asked, segments=segments, lease_nos=numbers
+            )
+        except BaseException:
+            for notes, _, _, calls, asks in written:
+                notes.calls |= calls
+                notes.asks |= asks
+            raise
+        for notes, number, keys, _, _ in written:
             notes.turns_written = number
             notes.refs -= keys
             if notes.transcript.is_complete and notes.transcript.run_id not in self._dirty:

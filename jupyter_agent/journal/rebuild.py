@@ -6,18 +6,20 @@ of another user's is ever overwritten, whatever the files say, and what was dele
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from ..exceptions import AgentError, BlobDamaged, Conflict, JournalDamaged, RunNotFound, ThreadBusy
 from ..records import SYSTEM, Detail, Multitask, Run, RunStatus, utc_now
 from ..storage import Storage
-from .archive import Archives, batches
+from .archive import Archives, batches, is_detail
 from .fold import Folded, fold
-from .projection import row_of, turn_rows
+from .rows import ask_rows, row_of, segment_rows, trace_rows, turn_rows
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +71,15 @@ async def _skipping(run_id: str, done: Rebuilt) -> AsyncIterator[None]:
 
 
 async def _details(storage: Storage) -> dict[str, tuple[str, Detail]]:
-    """Returns the archives of all runs: those that rows name, and those that only lie among the blobs."""
+    """Returns the archives of all runs: those that rows name, and those that only lie among the blobs.
+
+    Anybody may upload bytes that look like an archive, and tools write what they like: what only somebody else refers
+    to is none. A database without rows cannot tell.
+    """
     found: dict[str, tuple[str, Detail]] = {}
+    referring: defaultdict[str, set[str]] = defaultdict(set)
+    async for key, run_id in storage.rows.referred_blobs():
+        referring[key].add(run_id)
     archives = Archives(storage.blobs)
     deleted = set(await storage.rows.deleted_runs())
     async for key in storage.blobs.keys():
@@ -78,13 +87,13 @@ async def _details(storage: Storage) -> dict[str, tuple[str, Detail]]:
             data = await storage.blobs.get(key)
         except BlobDamaged:
             continue
-        if data.startswith(b'{"schemaVersion":') and b'"eventCount":' in data:
+        if is_detail(data):
             try:
                 detail = await archives.detail(key)
             except BlobDamaged:
                 continue
             named = await _row(storage, detail.run_id)
-            if detail.run_id in deleted:
+            if detail.run_id in deleted or (key in referring and detail.run_id not in referring[key]):
                 continue
             if detail.run_id not in found or (named is not None and named.detail_blob == key):
                 found[detail.run_id] = (key, detail)
@@ -134,14 +143,16 @@ async def restore(storage: Storage, folded: Folded, *, detail: str | None, done:
     if started is not None and previous is not None and previous.user_id != started.user_id:
         raise Conflict(f"Run {run.run_id} belongs to {previous.user_id!r}, its events to {started.user_id!r}.")
     lines = turn_rows(transcript)
+    facts: dict[str, Any] = {"traces": trace_rows(transcript), "asked": ask_rows(transcript)}
+    facts["segments"] = await segment_rows(lines, storage.blobs)
     keys = folded.blobs | ({detail, (await Archives(storage.blobs).detail(detail)).events} if detail else set())
     refs = [(key, run.run_id, run.user_id) for key in sorted(keys)]
     try:
-        await storage.rows.restore_run(run, lines, refs)
+        await storage.rows.restore_run(run, lines, refs, **facts)
     except ThreadBusy:
-        if run.status is not RunStatus.PENDING or run.multitask is not Multitask.ENQUEUE:
+        if run.status is not RunStatus.PENDING or run.multitask is Multitask.REJECT:
             raise
         # It was waiting for its turn behind the active one.
-        await storage.rows.restore_run(msgspec.structs.replace(run, queued=True), lines, refs)
+        await storage.rows.restore_run(msgspec.structs.replace(run, queued=True), lines, refs, **facts)
     done.turns += len(lines)
     done.new_rows += previous is None

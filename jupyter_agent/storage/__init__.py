@@ -1,11 +1,18 @@
 """Keeps records, events and blobs. Everybody else sees only the contract, and `open_storage` as the front door."""
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
 from .blobs import FileBlobs
+from .contract import BlobStore, LineStore
+from .facts import FactReader
 from .faults import make_folder, storage_fault
 from .journals import FileLines
+from .pool import Pool
+from .postgres import PostgresServer
+from .postgres_blobs import PostgresBlobs
+from .postgres_lines import PostgresLines
 from .sql import SqlRows
 
 DATABASE = "jupyter_agent.db"
@@ -13,23 +20,60 @@ DATABASE = "jupyter_agent.db"
 
 @dataclass(frozen=True)
 class Storage:
-    """The three stores of one data folder."""
+    """The three stores of one data folder, or of one database that several servers share; and what reads many rows at
+    once."""
 
     folder: Path
     rows: SqlRows
-    lines: FileLines
-    blobs: FileBlobs
+    lines: LineStore
+    blobs: BlobStore
+    facts: FactReader
+    pool: Pool | None = None
+
+    @property
+    def name(self) -> str:
+        """Where it is, as people and errors call it."""
+        return self.rows.backend.name if self.is_shared else str(self.folder)
+
+    @property
+    def is_shared(self) -> bool:
+        """Tells whether other servers may use it at the same time; its folder then holds nothing of it."""
+        return self.pool is not None
 
     async def close(self) -> None:
+        await asyncio.to_thread(self.facts.close)
         await self.rows.close()
         self.lines.close()
+        if self.pool is not None:
+            self.pool.close()
 
 
-def open_storage(folder: Path) -> Storage:
-    """Returns the stores of a data folder, which is made if need be. `await storage.rows.open()` comes next: it brings
-    the database to the newest schema. Raises StorageError for a folder that cannot be made."""
+def open_storage(folder: Path, database_url: str = "") -> Storage:
+    """Returns the stores of a data folder, which is made if need be, or of a PostgreSQL database where its URL is
+    given; the folder then keeps what was set aside. `await storage.rows.open()` comes next: it brings the database to
+    the newest schema.
+
+    Raises StorageError for a folder that cannot be made, or what is no URL of a database.
+    """
     make_folder(folder)
-    return Storage(folder=folder, rows=SqlRows(folder / DATABASE), lines=FileLines(folder), blobs=FileBlobs(folder))
+    if not database_url:
+        return Storage(
+            folder=folder,
+            rows=SqlRows(folder / DATABASE),
+            lines=FileLines(folder),
+            blobs=FileBlobs(folder),
+            facts=FactReader(folder / DATABASE),
+        )
+    server = PostgresServer.of(database_url)
+    pool = Pool(server)
+    return Storage(
+        folder=folder,
+        rows=SqlRows(server),
+        lines=PostgresLines(pool, folder),
+        blobs=PostgresBlobs(pool, folder),
+        facts=FactReader(server),
+        pool=pool,
+    )
 
 
 def set_database_aside(folder: Path) -> Path:

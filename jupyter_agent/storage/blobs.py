@@ -11,6 +11,7 @@ import math
 import os
 import re
 import secrets
+import threading
 import time
 import zlib
 from collections.abc import AsyncIterator
@@ -36,11 +37,13 @@ class FileBlobs:
         self.quarantine = folder / "quarantine"
         self._fault: StorageUnavailable | None = None
         self._put_again: dict[str, float] = {}
+        self._guard = threading.Lock()
+        """Held for as long as it takes to see that bytes are there and to say that they are wanted, or to see that
+        nobody wants them and to take them away: what is put is never deleted by somebody who looked before."""
 
     def path(self, key: str) -> Path:
         """Returns the file of a key. Raises BlobNotFound for what is no key."""
-        if not _is_key(key):
-            raise BlobNotFound(f"{key!r} is no blob key: 64 lower-case hex digits are.")
+        check_key(key)
         return self.folder / key[:2] / key[2:]
 
     async def put(self, data: bytes) -> str:
@@ -49,16 +52,20 @@ class FileBlobs:
     async def get(self, key: str) -> bytes:
         return await asyncio.to_thread(self._get, key)
 
-    async def delete(self, key: str, *, unused_s: float = 0.0) -> bool:
-        path = self.path(key)
-        if time.monotonic() - self._put_again.get(key, -math.inf) < unused_s:
-            return False
+    async def delete(self, key: str, *, unused_s: float = 0.0, kept_for_s: float = 0.0) -> bool:
+        return await asyncio.to_thread(self._delete, key, unused_s, kept_for_s)
+
+    async def size(self, key: str) -> int:
         try:
-            await asyncio.to_thread(path.unlink, missing_ok=True)
-        except OSError as fault:
-            raise storage_fault(fault, path, "deleting the blob") from fault
-        self._put_again.pop(key, None)
-        return True
+            return (await asyncio.to_thread(self.path(key).stat)).st_size
+        except FileNotFoundError:
+            return 0
+
+    async def age_s(self, key: str) -> float:
+        try:
+            return time.time() - (await asyncio.to_thread(self.path(key).stat)).st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     async def keys(self) -> AsyncIterator[str]:
         for folder in await asyncio.to_thread(_listed, self.folder):
@@ -70,7 +77,10 @@ class FileBlobs:
         """Returns the files that puts left behind when their process died. Blocking."""
         return sorted(self.folder.glob(f"??/*{TEMPORARY}"))
 
-    def set_aside(self, path: Path) -> Path:
+    def set_aside(self, key: str) -> Path:
+        return self.set_file_aside(self.path(key))
+
+    def set_file_aside(self, path: Path) -> Path:
         """Moves a file that is no good blob to the quarantine and returns where it is now. Blocking."""
         make_folder(self.quarantine)
         kept = self.quarantine / f"blob-{path.parent.name}{path.name}-{secrets.token_hex(4)}"
@@ -80,14 +90,32 @@ class FileBlobs:
             raise storage_fault(fault, path, "setting a blob aside") from fault
         return kept
 
+    def _delete(self, key: str, unused_s: float, kept_for_s: float) -> bool:
+        path = self.path(key)
+        try:
+            with self._guard:
+                if time.monotonic() - self._put_again.get(key, -math.inf) < max(unused_s, kept_for_s):
+                    return False
+                if kept_for_s and path.exists() and time.time() - path.stat().st_mtime < kept_for_s:
+                    return False
+                for one in (path, *self.quarantine.glob(f"blob-{key}-*")):
+                    one.unlink(missing_ok=True)
+                self._put_again.pop(key, None)
+        except OSError as fault:
+            raise storage_fault(fault, path, "deleting the blob") from fault
+        return True
+
     def _put(self, data: bytes) -> str:
         if self._fault:
             raise self._fault
         key = hashlib.sha256(data).hexdigest()
         path = self.path(key)
-        if path.exists():
-            # Noted before the look, so that a deletion that comes in between keeps its hands off.
-            self._note(key)
+        with self._guard:
+            if is_there := path.exists():
+                self._note(key)
+                with contextlib.suppress(OSError):
+                    os.utime(path)  # for whoever clears up after the next start
+        if is_there:
             with contextlib.suppress(BlobNotFound, BlobDamaged):
                 self._get(key)
                 return key
@@ -159,6 +187,13 @@ class FileBlobs:
             "`jupyter agent check --repair` sets it aside.",
             details={"path": str(path), "key": key},
         )
+
+
+def check_key(key: str) -> str:
+    """Returns the key. Raises BlobNotFound for what is none."""
+    if not _is_key(key):
+        raise BlobNotFound(f"{key!r} is no blob key: 64 lower-case hex digits are.")
+    return key
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -50,6 +50,21 @@ class FolderLock:
             os.ftruncate(handle, 0)
             os.pwrite(handle, str(os.getpid()).encode(), 0)
 
+    def owner(self) -> int | None:
+        """Returns the process that has the folder, None where nobody has it or it did not say who it is."""
+        try:
+            handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            said = os.pread(handle, 32, 0).decode("ascii", "replace").strip()
+            return int(said) if said.isdigit() else None
+        finally:
+            os.close(handle)
+        return None
+
     def release(self) -> None:
         if self._handle is not None:
             os.close(self._handle)

@@ -18,11 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from ..chain import INDEX_EVERY, START, Chain, Mark, Survey, damaged, good_lines, survey
 from ..events import line_cursor
 from ..exceptions import InvalidRequest, RunActive, RunNotFound, StorageUnavailable
 from ..failpoints import failpoint
 from ..records import ID_PATTERN
-from .chain import INDEX_EVERY, START, Chain, Mark, Survey, damaged, good_lines, survey
 from .contract import Recovered
 from .faults import make_folder, storage_fault, sync_folder
 
@@ -32,7 +32,7 @@ SUFFIX: Final = ".jsonl"
 SYNC_THREADS: Final = 16
 """Syncs that may hang on a slow disk at once without holding up those of other runs, or anybody else's threads."""
 
-_is_id: Final = re.compile(ID_PATTERN).fullmatch
+is_id: Final = re.compile(ID_PATTERN).fullmatch
 _KEPT_EPOCH: Final = re.compile(r"\.e(\d{1,10})\.\d+\.jsonl")
 
 
@@ -53,7 +53,7 @@ class FileLines:
 
     def path(self, run_id: str) -> Path:
         """Returns the file of a run. Raises InvalidRequest for what is no id."""
-        if not _is_id(run_id):
+        if not is_id(run_id):
             raise InvalidRequest(f"{run_id!r} is no run id: letters, digits, '_' and '-', at most 128.")
         return self.folder / f"{run_id}{SUFFIX}"
 
@@ -125,19 +125,29 @@ class FileLines:
         except FileNotFoundError:
             return False
 
+    def expel(self, run_id: str) -> None:
+        """Nothing: the lock of a file goes with its process, and nobody can take it away."""
+
     def exists(self, run_id: str) -> bool:
         return self.path(run_id).is_file()
 
     def delete(self, run_id: str) -> None:
         path = self.path(run_id)
         try:
-            path.unlink(missing_ok=True)
+            for one in (path, *self.quarantine.glob(f"{run_id}.*{SUFFIX}")):
+                one.unlink(missing_ok=True)
         except OSError as fault:
             raise storage_fault(fault, path, "deleting the journal") from fault
 
+    def size(self, run_id: str) -> int:
+        try:
+            return self.path(run_id).stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def run_ids(self) -> Iterator[str]:
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
-            if _is_id(path.stem):
+            if is_id(path.stem):
                 yield path.stem
 
     def close(self) -> None:
@@ -206,6 +216,8 @@ class FileLines:
 
 class FileWriter:
     """The LineWriter of one file. Only `sync` waits; everything else is one system call."""
+
+    writes_through: Final = True
 
     def __init__(self, store: FileLines, run_id: str, handle: int, found: Survey, *, epoch: int) -> None:
         self.run_id = run_id

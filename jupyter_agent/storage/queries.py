@@ -6,9 +6,45 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ..exceptions import Conflict, RunNotFound, ThreadNotFound
-from ..records import ACTIVE, TERMINAL, Principal, Run, RunStatus, Thread, ThreadStatus, Turn, clean
-from .tables import Row, blob_refs, runs, thread_values, threads, turn_values, turns
+from ..exceptions import Conflict, FeedbackNotFound, LeaseLost, RunNotFound, ThreadNotFound
+from ..records import (
+    ACTIVE,
+    SYSTEM,
+    TERMINAL,
+    Approval,
+    Feedback,
+    InputNeeded,
+    Principal,
+    Run,
+    RunStatus,
+    RunTotals,
+    Thread,
+    ThreadStatus,
+    ToolTrace,
+    Turn,
+    TurnSegment,
+    clean,
+    utc_now,
+)
+from .tables import (
+    Row,
+    approval_values,
+    approvals,
+    blob_refs,
+    feedback_values,
+    feedbacks,
+    input_values,
+    inputs,
+    runs,
+    segment_values,
+    thread_values,
+    threads,
+    tool_traces,
+    trace_values,
+    turn_segments,
+    turn_values,
+    turns,
+)
 
 ACTIVE_STATUSES: Final = sorted(ACTIVE)
 TERMINAL_STATUSES: Final = sorted(TERMINAL)
@@ -19,10 +55,17 @@ IS_UNFINISHED: Final = runs.c.status.in_(
 CHUNK: Final = 500
 """Values in one `IN`: databases bound their number."""
 TITLE_CHARS: Final = 80
+TOMBSTONE: Final = ""
+"""The key of a reference that every deleted run leaves until nothing of it is there any more."""
 
 
 def is_of(table: sa.Table, by: Principal) -> sa.ColumnElement[bool]:
-    """The condition that rows belong to whoever asks; the explicit system context sees all."""
+    """The condition that rows belong to whoever asks; the explicit system context sees all.
+
+    Raises TypeError without a context: nobody sees all by forgetting to say who they are.
+    """
+    if not isinstance(by, Principal):
+        raise TypeError(f"A query needs the Principal on whose behalf it is made, not {by!r}; SYSTEM sees all.")
     return sa.true() if by.is_system else table.c.user_id == by.user_id
 
 
@@ -40,13 +83,41 @@ async def thread_row(db: AsyncConnection, thread_id: str, *, by: Principal) -> R
     return row
 
 
-async def run_row(db: AsyncConnection, run_id: str, *, by: Principal | None = None) -> Row:
+async def run_row(db: AsyncConnection, run_id: str, *, by: Principal) -> Row:
     """Returns a run's row. Raises RunNotFound, for another's too."""
-    query = sa.select(runs).where(runs.c.run_id == clean(run_id))
-    row = await first(db, query.where(is_of(runs, by)) if by else query)
+    row = await first(db, sa.select(runs).where(runs.c.run_id == clean(run_id), is_of(runs, by)))
     if row is None:
         raise RunNotFound(f"There is no run {clean(run_id)!r}.")
     return row
+
+
+async def feedback_row(db: AsyncConnection, feedback_id: str, *, by: Principal) -> Row:
+    """Returns a rating's row. Raises FeedbackNotFound, for another's too."""
+    query = sa.select(feedbacks).where(feedbacks.c.feedback_id == clean(feedback_id), is_of(feedbacks, by))
+    row = await first(db, query)
+    if row is None:
+        raise FeedbackNotFound(f"There is no feedback {clean(feedback_id)!r}.")
+    return row
+
+
+async def feedback_of_run(db: AsyncConnection, run_id: str, *, user_id: str) -> Row | None:
+    """Returns what a user said of a whole run."""
+    of_run = (feedbacks.c.run_id == clean(run_id), feedbacks.c.user_id == user_id, feedbacks.c.message_id.is_(None))
+    return await first(db, sa.select(feedbacks).where(*of_run))
+
+
+async def put_feedback(db: AsyncConnection, given: Feedback) -> Row:
+    """Inserts a rating; one of a whole run replaces what the user said of it before, under its id and first time."""
+    by = Principal(user_id=given.user_id)
+    values = feedback_values(given)
+    is_of_run = given.message_id is None
+    there = await feedback_of_run(db, given.run_id, user_id=given.user_id) if is_of_run else None
+    if there is None:
+        await db.execute(sa.insert(feedbacks).values(**values))
+        return await feedback_row(db, given.feedback_id, by=by)
+    changed = {name: values[name] for name in ("rating", "comment", "updated_at")}
+    await db.execute(sa.update(feedbacks).where(feedbacks.c.feedback_id == there["feedback_id"]).values(**changed))
+    return await feedback_row(db, there["feedback_id"], by=by)
 
 
 async def existing(db: AsyncConnection, run_ids: Sequence[str]) -> set[str]:
@@ -58,13 +129,55 @@ async def existing(db: AsyncConnection, run_ids: Sequence[str]) -> set[str]:
     return found
 
 
-async def update_run(db: AsyncConnection, run_id: str, values: dict[str, Any]) -> None:
-    """Updates a run; its status moves only forward, and never out of a terminal one."""
+async def totals(db: AsyncConnection, run: Row) -> RunTotals:
+    """Adds up a run and all runs below it, each once, however their parents go round."""
+    below = sa.select(runs.c.run_id).where(runs.c.run_id == run["run_id"]).cte("below", recursive=True)
+    below = below.union(
+        sa.select(runs.c.run_id)
+        .join(below, runs.c.parent_run_id == below.c.run_id)
+        .where(runs.c.user_id == run["user_id"])
+    )
+    columns = ("run_id", "total_tokens", "requests", "cost", "helper_tokens", "helper_cost")
+    query = sa.select(*(runs.c[name] for name in columns)).join(below, below.c.run_id == runs.c.run_id)
+    found = (await db.execute(query)).mappings().all()
+    used = sum(row["total_tokens"] + row["helper_tokens"] for row in found)
+    own, helper = run["total_tokens"], run["helper_tokens"]
+    return RunTotals(
+        run_id=run["run_id"],
+        runs=len(found),
+        own_tokens=own,
+        helper_tokens=helper,
+        subagent_tokens=used - own - helper,
+        total_tokens=used,
+        cost=_cost(found),
+    )
+
+
+def _cost(found: Iterable[Row]) -> float | None:
+    """Returns what runs cost together, None where the price of a call is unknown."""
+    parts = [
+        (row["requests"] or row["total_tokens"], row["cost"]) for row in found
+    ] + [(row["helper_tokens"], row["helper_cost"]) for row in found]  # fmt: skip
+    costs = [cost for is_used, cost in parts if is_used]
+    return None if any(cost is None for cost in costs) else sum(costs)
+
+
+async def update_run(db: AsyncConnection, run_id: str, values: dict[str, Any], *, lease_no: int | None) -> None:
+    """Updates a run that is there; its status moves only forward, and never out of a terminal one.
+
+    Raises LeaseLost unless the lease has this number; without one, unless nobody has the lease.
+    """
     if values["status"] == RunStatus.PENDING:
         values["status"] = runs.c.status
     else:
         values["status"] = sa.case((runs.c.status.in_(TERMINAL_STATUSES), runs.c.status), else_=values["status"])
-    await db.execute(sa.update(runs).where(runs.c.run_id == run_id).values(**values))
+    is_ours = runs.c.lease_owner.is_(None) if lease_no is None else runs.c.lease_no == lease_no
+    done = await db.execute(sa.update(runs).where(runs.c.run_id == run_id, is_ours).values(**values))
+    if not done.rowcount and await existing(db, [run_id]):
+        raise LeaseLost(
+            f"Run {run_id} is carried out by another process, so nothing was written. Follow it there.",
+            details={"runId": run_id},
+        )
 
 
 async def put_turn(db: AsyncConnection, turn: Turn) -> None:
@@ -73,13 +186,74 @@ async def put_turn(db: AsyncConnection, turn: Turn) -> None:
     await db.execute(sa.insert(turns).values(**turn_values(turn)))
 
 
+_SAME_CALL: Final = sa.delete(tool_traces).where(
+    *(tool_traces.c[name] == sa.bindparam(f"its_{name}") for name in ("run_id", "turn", "position"))
+)
+
+
+async def put_traces(db: AsyncConnection, traces: Sequence[ToolTrace]) -> None:
+    """Writes the rows of tool calls, in place of all rows of the same calls. Many at once cost two statements."""
+    if not traces:
+        return
+    places = {(trace.run_id, trace.turn, trace.position) for trace in traces}
+    same = [{"its_run_id": run_id, "its_turn": turn, "its_position": at} for run_id, turn, at in sorted(places)]
+    await db.execute(_SAME_CALL, same)
+    await db.execute(sa.insert(tool_traces), [trace_values(trace) for trace in traces])
+
+
+async def put_segments(db: AsyncConnection, segments: Sequence[TurnSegment]) -> None:
+    """Writes the regions of prompts, in place of all that is there of the same turns."""
+    if not segments:
+        return
+    same = sa.delete(turn_segments).where(
+        *(turn_segments.c[name] == sa.bindparam(f"its_{name}") for name in ("run_id", "turn"))
+    )
+    places = sorted({(segment.run_id, segment.turn) for segment in segments})
+    await db.execute(same, [{"its_run_id": run_id, "its_turn": turn} for run_id, turn in places])
+    await db.execute(sa.insert(turn_segments), [segment_values(segment) for segment in segments])
+
+
+_SAME_APPROVAL: Final = sa.delete(approvals).where(
+    *(approvals.c[name] == sa.bindparam(f"its_{name}") for name in ("run_id", "approval_id"))
+)
+_SAME_INPUT: Final = sa.delete(inputs).where(
+    *(inputs.c[name] == sa.bindparam(f"its_{name}") for name in ("run_id", "request_id"))
+)
+
+
+async def put_asks(db: AsyncConnection, asked: Sequence[Approval | InputNeeded]) -> None:
+    """Writes the rows of what people were asked, in place of those of the same questions."""
+    tools = [approval_values(one) for one in asked if isinstance(one, Approval)]
+    forms = [input_values(one) for one in asked if isinstance(one, InputNeeded)]
+    for table, same, name, rows in ((approvals, _SAME_APPROVAL, "approval_id", tools),
+                                    (inputs, _SAME_INPUT, "request_id", forms)):  # fmt: skip
+        if rows:
+            await db.execute(same, [{"its_run_id": row["run_id"], f"its_{name}": row[name]} for row in rows])
+            await db.execute(sa.insert(table), rows)
+
+
+_SAME_REF: Final = sa.delete(blob_refs).where(
+    *(blob_refs.c[name] == sa.bindparam(f"its_{name}") for name in ("key", "run_id", "user_id"))
+)
+
+
 async def put_refs(db: AsyncConnection, refs: Iterable[tuple[str, str, str]]) -> None:
-    """Records (blob key, run id or "", user id), each once."""
-    for key, run_id, user_id in sorted(set(refs)):
-        values = {"key": key, "run_id": run_id, "user_id": user_id}
-        there = sa.select(blob_refs.c.key).where(*(blob_refs.c[name] == value for name, value in values.items()))
-        if await first(db, there) is None:
-            await db.execute(sa.insert(blob_refs).values(**values))
+    """Records (blob key, run id or "", user id), each once, as of now."""
+    if found := sorted(set(refs)):
+        await _drop(db, found)
+        rows = [{"key": key, "run_id": run_id, "user_id": user_id} for key, run_id, user_id in found]
+        await db.execute(sa.insert(blob_refs), [row | {"created_at": utc_now()} for row in rows])
+
+
+async def take_uploads(db: AsyncConnection, refs: Iterable[tuple[str, str, str]]) -> None:
+    """Has runs take over what their users uploaded: from then on it is there for as long as a run that uses it."""
+    if found := sorted({(key, "", user_id) for key, run_id, user_id in refs if run_id}):
+        await _drop(db, found)
+
+
+async def _drop(db: AsyncConnection, refs: Iterable[tuple[str, str, str]]) -> None:
+    names = ("its_key", "its_run_id", "its_user_id")
+    await db.execute(_SAME_REF, [dict(zip(names, ref, strict=True)) for ref in refs])
 
 
 async def drop_refs(db: AsyncConnection, run_id: str, keys: Iterable[str]) -> None:
@@ -89,18 +263,18 @@ async def drop_refs(db: AsyncConnection, run_id: str, keys: Iterable[str]) -> No
 
 async def delete_run(db: AsyncConnection, run_id: str) -> None:
     """Deletes a run's rows; what it refers to is remembered until its blobs are dealt with."""
-    run = await run_row(db, run_id)
+    run = await run_row(db, run_id, by=SYSTEM)
     keys = set((await db.execute(sa.select(turns.c.blob).where(turns.c.run_id == run_id))).scalars())
     keys |= {run["detail_blob"]} - {None}
-    await put_refs(db, [(key, run_id, run["user_id"]) for key in keys])
-    await db.execute(sa.delete(turns).where(turns.c.run_id == run_id))
+    await put_refs(db, [(key, run_id, run["user_id"]) for key in (*keys, TOMBSTONE)])
+    for table in (turns, turn_segments, tool_traces, approvals, inputs, feedbacks):
+        await db.execute(sa.delete(table).where(table.c.run_id == run_id))
     await db.execute(sa.delete(runs).where(runs.c.run_id == run_id))
 
 
-async def referred(db: AsyncConnection, keys: Sequence[str], *, by: Principal | None = None) -> set[str]:
+async def referred(db: AsyncConnection, keys: Sequence[str], *, by: Principal) -> set[str]:
     """Returns those of the keys that runs, turns or uploads refer to: anybody's, or those of `by`."""
-    is_own = is_of(runs, by) if by else sa.true()
-    is_own_ref = is_of(blob_refs, by) if by else sa.true()
+    is_own, is_own_ref = is_of(runs, by), is_of(blob_refs, by)
     run_exists = sa.exists().where(runs.c.run_id == blob_refs.c.run_id)
     found: set[str] = set()
     for start in range(0, len(keys), CHUNK):

@@ -1,69 +1,69 @@
-"""Rows: threads, runs, turns and references to blobs, over SQLAlchemy.
+"""Rows: threads, runs, turns, tool calls and references to blobs, over SQLAlchemy. Who asks is part of every query.
 
-Who asks is part of every query. One writer at a time; a write is one transaction, done wholly even when its caller goes
-away. What only one database needs stands in engine.py.
+How a database is read and written stands in database.py, feedback in feedback.py, leases in leases.py, errands in
+errands.py.
 """
 
-import asyncio
-import logging
-import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ..exceptions import Conflict, InvalidRequest, RunActive, StorageError, ThreadBusy, ThreadNotFound
-from ..failpoints import failpoint
-from ..records import ACTIVE, Page, Principal, Run, RunStatus, Thread, Turn, clean, utc_now
+from ..exceptions import Conflict, RunActive, ThreadBusy, ThreadNotFound
+from ..records import (
+    ACTIVE,
+    SYSTEM,
+    Approval,
+    InputNeeded,
+    Multitask,
+    Page,
+    Principal,
+    Run,
+    RunStatus,
+    RunTotals,
+    Thread,
+    ToolTrace,
+    Turn,
+    TurnSegment,
+    clean,
+    utc_now,
+)
 from . import queries
-from .cursors import Key, decode_cursor, encode_cursor
-from .engine import WRITES, open_engine, sql_fault
-from .migrations import migrate
+from .asks import SqlAsks
+from .contract import FIRST_LEASE_NO, Holder
+from .cursors import Key, encode_cursor
+from .database import Clash, checked, numbers_after, patient
+from .errands import SqlErrands
+from .feedback import SqlFeedback
+from .leases import SqlLeases, is_free
+from .queries import TOMBSTONE
+from .retention import SqlRetention
+from .search import found_by
 from .tables import (
     PROJECTED,
-    Row,
+    approvals,
     blob_refs,
+    inputs,
     run_of,
     run_values,
     runs,
+    segment_of,
     thread_of,
     thread_values,
     threads,
+    tool_traces,
+    trace_of,
     turn_of,
+    turn_segments,
     turns,
 )
 
-log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-R = TypeVar("R", Run, Thread)
-
-
-class _Clash(Conflict):
-    """What was to be written breaks a rule that the database keeps."""
-
-
-class SqlRows:
-    """The RowStore over a SQLite file. Raises StorageError for whatever the database cannot do."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._engine: AsyncEngine | None = None
-        self._gate = asyncio.Lock()
-
-    async def open(self) -> None:
-        await asyncio.to_thread(migrate, self.path)
-        self._engine = open_engine(self.path)
-
-    async def close(self) -> None:
-        if self._engine is not None:
-            async with self._gate:
-                await self._engine.dispose()
-            self._engine = None
+class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention):
+    """The RowStore over a database. Raises StorageError for whatever the database cannot do."""
 
     # --- threads ------------------------------------------------------------------------------------------------
 
@@ -79,12 +79,22 @@ class SqlRows:
 
         return await self._write(create)
 
+    @patient
     async def get_thread(self, thread_id: str, *, by: Principal) -> Thread:
         async with self._reading() as db:
             return thread_of(await queries.thread_row(db, thread_id, by=by))
 
-    async def list_threads(self, *, by: Principal, limit: int = 50, cursor: str | None = None) -> Page[Thread]:
-        query = sa.select(threads).where(queries.is_of(threads, by))
+    @patient
+    async def list_threads(
+        self,
+        *,
+        by: Principal,
+        search: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Thread]:
+        query = sa.select(threads).where(queries.is_of(threads, by), *found_by(search, metadata or {}))
         return await self._page("threads", threads.c.thread_id, query, thread_of, limit=limit, cursor=cursor)
 
     async def update_thread(
@@ -122,30 +132,36 @@ class SqlRows:
 
     # --- runs ---------------------------------------------------------------------------------------------------
 
-    async def create_run(self, run: Run) -> Run:
+    async def create_run(self, run: Run, *, holder: Holder | None = None) -> Run:
         async def create(db: AsyncConnection) -> Run:
             thread = await queries.first(db, sa.select(threads).where(threads.c.thread_id == run.thread_id))
             if thread is None or thread["user_id"] != run.user_id:
                 raise ThreadNotFound(f"There is no thread {run.thread_id!r}.")
             if await queries.first(db, sa.select(runs.c.run_id).where(runs.c.run_id == run.run_id)):
                 raise Conflict(f"There is a run {run.run_id!r} already.")
-            await db.execute(sa.insert(runs).values(**run_values(run)))
+            lease: dict[str, Any] = {}
+            if holder is not None:
+                until = await self.backend.clock(db) + holder.ttl_s
+                lease = {"lease_owner": holder.owner, "lease_no": FIRST_LEASE_NO, "lease_expires_at": until}
+            await db.execute(sa.insert(runs).values(**run_values(run), **lease))
             await queries.update_threads(db, [run.thread_id])
-            return run_of(await queries.run_row(db, run.run_id))
+            return run_of(await queries.run_row(db, run.run_id, by=SYSTEM))
 
         try:
             return await self._write(create)
-        except _Clash as fault:
+        except Clash as fault:
             raise ThreadBusy(
                 f"Thread {run.thread_id} has an active run. Wait for it, interrupt it, or choose what happens with "
                 "`multitask`: interrupt, rollback or enqueue.",
                 details={"threadId": run.thread_id},
             ) from fault
 
+    @patient
     async def get_run(self, run_id: str, *, by: Principal) -> Run:
         async with self._reading() as db:
             return run_of(await queries.run_row(db, run_id, by=by))
 
+    @patient
     async def list_runs(
         self,
         *,
@@ -168,52 +184,87 @@ class SqlRows:
                 query = query.where(queries.IS_UNFINISHED)
         return await self._page("runs", runs.c.run_id, query, run_of, limit=limit, cursor=cursor)
 
-    async def save_run(self, run: Run) -> Run:
+    async def save_run(self, run: Run, *, lease_no: int | None = None) -> Run:
         async def save(db: AsyncConnection) -> Run:
             values = run_values(run)
             fixed = ("run_id", "thread_id", "user_id")
-            await queries.update_run(db, run.run_id, {name: values[name] for name in values if name not in fixed})
+            changed = {name: values[name] for name in values if name not in fixed}
+            await queries.update_run(db, run.run_id, changed, lease_no=lease_no)
             await queries.update_threads(db, [run.thread_id])
-            return run_of(await queries.run_row(db, run.run_id))
+            return run_of(await queries.run_row(db, run.run_id, by=SYSTEM))
 
         try:
             return await self._write(save)
-        except _Clash as fault:
+        except Clash as fault:
             raise ThreadBusy(f"Thread {run.thread_id} has another active run.") from fault
 
-    async def project(self, found: Sequence[Run], lines: Sequence[Turn], refs: Iterable[tuple[str, str, str]]) -> None:
+    async def project(
+        self,
+        found: Sequence[Run],
+        lines: Sequence[Turn],
+        refs: Sequence[tuple[str, str, str]],
+        *,
+        traces: Sequence[ToolTrace] = (),
+        asked: Sequence[Approval | InputNeeded] = (),
+        segments: Sequence[TurnSegment] = (),
+        lease_nos: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         async def project(db: AsyncConnection) -> None:
             there = await queries.existing(db, [run.run_id for run in found])
             for run in found:
                 if run.run_id in there:
                     values = run_values(run)
-                    await queries.update_run(db, run.run_id, {name: values[name] for name in PROJECTED})
+                    changed = {name: values[name] for name in PROJECTED}
+                    await queries.update_run(db, run.run_id, changed, lease_no=lease_nos.get(run.run_id))
             for turn in lines:
                 if turn.run_id in there:
                     await queries.put_turn(db, turn)
+            await queries.put_traces(db, [trace for trace in traces if trace.run_id in there])
+            await queries.put_asks(db, [one for one in asked if one.run_id in there])
+            await queries.put_segments(db, [segment for segment in segments if segment.run_id in there])
             await queries.put_refs(db, refs)
+            await queries.take_uploads(db, refs)
             await queries.update_threads(db, {run.thread_id for run in found})
 
         await self._write(project)
 
-    async def restore_run(self, run: Run, lines: Sequence[Turn], refs: Iterable[tuple[str, str, str]]) -> None:
+    async def restore_run(
+        self,
+        run: Run,
+        lines: Sequence[Turn],
+        refs: Sequence[tuple[str, str, str]],
+        *,
+        traces: Sequence[ToolTrace] = (),
+        asked: Sequence[Approval | InputNeeded] = (),
+        segments: Sequence[TurnSegment] = (),
+    ) -> None:
         async def restore(db: AsyncConnection) -> None:
             await queries.restore_thread(db, run)
             values = run_values(run)
             if await queries.existing(db, [run.run_id]):
                 await db.execute(sa.update(runs).where(runs.c.run_id == run.run_id).values(**values))
-                await db.execute(sa.delete(turns).where(turns.c.run_id == run.run_id))
+                for table in (turns, turn_segments, tool_traces, approvals, inputs):
+                    await db.execute(sa.delete(table).where(table.c.run_id == run.run_id))
             else:
                 await db.execute(sa.insert(runs).values(**values))
             for turn in lines:
                 await queries.put_turn(db, turn)
+            await queries.put_traces(db, traces)
+            await queries.put_asks(db, asked)
+            await queries.put_segments(db, segments)
             await queries.put_refs(db, refs)
+            await queries.take_uploads(db, refs)
             await queries.update_threads(db, [run.thread_id])
 
         try:
             await self._write(restore)
-        except _Clash as fault:
+        except Clash as fault:
             raise ThreadBusy(f"Thread {run.thread_id} has another active run than {run.run_id}.") from fault
+
+    @patient
+    async def run_totals(self, run_id: str, *, by: Principal) -> RunTotals:
+        async with self._reading() as db:
+            return await queries.totals(db, await queries.run_row(db, run_id, by=by))
 
     async def delete_run(self, run_id: str, *, by: Principal) -> None:
         async def delete(db: AsyncConnection) -> None:
@@ -225,26 +276,37 @@ class SqlRows:
 
         await self._write(delete)
 
+    @patient
     async def thread_runs(self, thread_id: str, *, until: datetime | None = None) -> Sequence[Run]:
         query = sa.select(runs).where(runs.c.thread_id == thread_id, sa.not_(runs.c.rolled_back))
         if until is not None:
             query = query.where(runs.c.created_at <= until)
         return await self._all(query.order_by(runs.c.created_at, runs.c.run_id))
 
-    async def next_queued(self, thread_id: str) -> Run | None:
+    async def next_queued(self, thread_id: str, *, owner: str = "") -> Run | None:
         async def take(db: AsyncConnection) -> Run | None:
             of_thread = sa.select(runs).where(runs.c.thread_id == thread_id, runs.c.status.in_(queries.ACTIVE_STATUSES))
             if await queries.first(db, of_thread.where(sa.not_(runs.c.queued)).limit(1)):
                 return None
-            oldest = of_thread.where(runs.c.queued).order_by(runs.c.created_at, runs.c.run_id).limit(1)
+            waits = runs.c.multitask == Multitask.ENQUEUE
+            oldest = of_thread.where(runs.c.queued).order_by(waits, runs.c.created_at, runs.c.run_id).limit(1)
             row = await queries.first(db, oldest)
             if row is None:
                 return None
-            await db.execute(sa.update(runs).where(runs.c.run_id == row["run_id"]).values(queued=False))
-            return run_of(await queries.run_row(db, row["run_id"]))
+            free = is_free(owner, await self.backend.clock(db))
+            its = (runs.c.run_id == row["run_id"], free)
+            if not (await db.execute(sa.update(runs).where(*its).values(queued=False))).rowcount:
+                return None
+            return run_of(await queries.run_row(db, row["run_id"], by=SYSTEM))
 
         return await self._write(take)
 
+    @patient
+    async def active_run(self, thread_id: str) -> Run | None:
+        query = sa.select(runs).where(runs.c.thread_id == thread_id, queries.IS_UNFINISHED, sa.not_(runs.c.queued))
+        return next(iter(await self._all(query)), None)
+
+    @patient
     async def active_runs(self) -> Sequence[Run]:
         query = sa.select(runs).where(queries.IS_UNFINISHED)
         return await self._all(query.order_by(runs.c.created_at, runs.c.run_id))
@@ -253,26 +315,56 @@ class SqlRows:
 
     async def save_turn(self, turn: Turn) -> None:
         async def save(db: AsyncConnection) -> None:
-            await queries.run_row(db, turn.run_id)
+            await queries.run_row(db, turn.run_id, by=SYSTEM)
             await queries.put_turn(db, turn)
 
         await self._write(save)
 
+    @patient
     async def list_turns(self, run_id: str, *, by: Principal, limit: int = 50, cursor: str | None = None) -> Page[Turn]:
         async with self._reading() as db:
             run = await queries.run_row(db, run_id, by=by)
             query = sa.select(turns).where(turns.c.run_id == run_id).order_by(turns.c.turn)
             if cursor is not None:
-                query = query.where(turns.c.turn > _turn_after(run_id, cursor))
-            rows = (await db.execute(query.limit(_checked(limit) + 1))).mappings().all()
+                query = query.where(turns.c.turn > numbers_after("turns", run_id, cursor, 1)[0])
+            rows = (await db.execute(query.limit(checked(limit) + 1))).mappings().all()
             items = tuple(turn_of(row) for row in rows[:limit])
             more = (
                 encode_cursor("turns", Key(run["created_at"], f"{run_id}.{items[-1].turn}")) if rows[limit:] else None
             )
             return Page(items=items, next_cursor=more)
 
+    @patient
+    async def list_traces(
+        self, run_id: str, *, by: Principal, turn: int | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[ToolTrace]:
+        place = (tool_traces.c.turn, tool_traces.c.position, tool_traces.c.attempt)
+        async with self._reading() as db:
+            run = await queries.run_row(db, run_id, by=by)
+            query = sa.select(tool_traces).where(tool_traces.c.run_id == run_id)
+            if turn is not None:
+                query = query.where(tool_traces.c.turn == turn)
+            if cursor is not None:
+                query = query.where(sa.tuple_(*place) > sa.tuple_(*numbers_after("traces", run_id, cursor, 3)))
+            rows = (await db.execute(query.order_by(*place).limit(checked(limit) + 1))).mappings().all()
+        more = None
+        if rows[limit:]:
+            last = rows[limit - 1]
+            more = encode_cursor(
+                "traces", Key(run["created_at"], f"{run_id}.{last['turn']}.{last['position']}.{last['attempt']}")
+            )
+        return Page(items=tuple(trace_of(row) for row in rows[:limit]), next_cursor=more)
+
+    async def list_segments(self, run_id: str, *, by: Principal) -> Sequence[TurnSegment]:
+        query = sa.select(turn_segments).where(turn_segments.c.run_id == run_id)
+        async with self._reading() as db:
+            await queries.run_row(db, run_id, by=by)
+            rows = await db.execute(query.order_by(turn_segments.c.turn, turn_segments.c.position))
+            return [segment_of(row) for row in rows.mappings()]
+
     # --- blobs --------------------------------------------------------------------------------------------------
 
+    @patient
     async def blob_is_referred_to(self, key: str, *, by: Principal) -> bool:
         async with self._reading() as db:
             return bool(await queries.referred(db, [key], by=by))
@@ -286,15 +378,16 @@ class SqlRows:
                 return ()
             of_run = blob_refs.c.run_id == run_id
             keys = set((await db.execute(sa.select(blob_refs.c.key).where(of_run))).scalars())
-            shared = await queries.referred(db, sorted(keys))
+            shared = await queries.referred(db, sorted(keys), by=SYSTEM)
             await queries.drop_refs(db, run_id, shared)
-            return sorted(keys - shared)
+            return sorted(keys - shared - {TOMBSTONE})
 
         return await self._write(release)
 
     async def released(self, run_id: str, keys: Iterable[str]) -> None:
-        await self._write(lambda db: queries.drop_refs(db, run_id, keys))
+        await self._write(lambda db: queries.drop_refs(db, run_id, [*keys, TOMBSTONE]))
 
+    @patient
     async def deleted_runs(self) -> Sequence[str]:
         is_deleted = sa.not_(sa.exists().where(runs.c.run_id == blob_refs.c.run_id)) & (blob_refs.c.run_id != "")
         async with self._reading() as db:
@@ -312,89 +405,9 @@ class SqlRows:
             async with self._reading() as db:
                 rows = (await db.execute(query)).all()
             for key, run_id in rows:
-                yield key, run_id
-
-    # --- inside -------------------------------------------------------------------------------------------------
-
-    def _opened(self) -> AsyncEngine:
-        if self._engine is None:
-            raise StorageError(f"The database {self.path} is not open.")
-        return self._engine
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with self._opened().connect() as db:
-                yield db
-        except (sa.exc.SQLAlchemyError, sqlite3.Error) as fault:
-            raise sql_fault(fault, self.path) from fault
-
-    async def _write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Does the work in one transaction, alone; a caller that is cancelled cuts nothing. Raises StorageError."""
-        task = asyncio.ensure_future(self._transact(work))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            task.add_done_callback(_look_at)
-            raise
-
-    async def _transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        try:
-            async with self._gate, self._opened().connect() as plain:
-                db = await plain.execution_options(**{WRITES: True})
-                async with db.begin():
-                    result = await work(db)
-                    failpoint("rows.before_commit")
-                failpoint("rows.after_commit")
-                return result
-        except sa.exc.IntegrityError as fault:
-            raise _Clash(f"The database {self.path} refused a row that breaks a rule: {fault.orig}.") from fault
-        except (sa.exc.SQLAlchemyError, sqlite3.Error) as fault:
-            raise sql_fault(fault, self.path) from fault
+                if key != TOMBSTONE:
+                    yield key, run_id
 
     async def _all(self, query: sa.Select[Any]) -> list[Run]:
         async with self._reading() as db:
             return [run_of(row) for row in (await db.execute(query)).mappings()]
-
-    async def _page(
-        self,
-        kind: str,
-        name: sa.Column[Any],
-        query: sa.Select[Any],
-        record_of: Callable[[Row], R],
-        *,
-        limit: int,
-        cursor: str | None,
-    ) -> Page[R]:
-        """Returns a page, newest first, ties by id."""
-        at = name.table.c.created_at
-        if cursor is not None:
-            after = decode_cursor(kind, cursor)
-            query = query.where(sa.or_(at < after.created_at, sa.and_(at == after.created_at, name < after.id)))
-        query = query.order_by(at.desc(), name.desc()).limit(_checked(limit) + 1)
-        async with self._reading() as db:
-            rows = (await db.execute(query)).mappings().all()
-        more = None
-        if rows[limit:]:
-            more = encode_cursor(kind, Key(rows[limit - 1]["created_at"], rows[limit - 1][name.name]))
-        return Page(items=tuple(record_of(row) for row in rows[:limit]), next_cursor=more)
-
-
-def _look_at(task: asyncio.Future[Any]) -> None:
-    """Writes the failure of a write down that nobody waits for any more."""
-    if not task.cancelled() and (fault := task.exception()) is not None:
-        log.warning("A write whose caller was cancelled failed: %s", fault)
-
-
-def _checked(limit: int) -> int:
-    if limit < 1:
-        raise InvalidRequest(f"A limit of {limit} is none: ask for at least 1.", details={"fields": {"limit": "< 1"}})
-    return limit
-
-
-def _turn_after(run_id: str, cursor: str) -> int:
-    key = decode_cursor("turns", cursor)
-    of_run, _, turn = key.id.partition(".")
-    if of_run != run_id or not turn.isdigit():
-        raise InvalidRequest(f"{cursor[:80]!r} is a cursor of another run's turns.")
-    return int(turn)

@@ -8,14 +8,23 @@ import sqlalchemy as sa
 
 from ..records import (
     ACTIVE,
+    Approval,
+    AskStatus,
     Cell,
+    Decision,
+    Effect,
+    Feedback,
+    InputNeeded,
     InputPart,
     Multitask,
+    Outcome,
     Run,
     RunStatus,
     Thread,
     ThreadStatus,
+    ToolTrace,
     Turn,
+    TurnSegment,
     Usage,
     clean,
 )
@@ -40,16 +49,20 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
+TEXT: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+"""Text in the order of its code points on every database: pages continue where they ended, and no update of a system's
+locales spoils an index."""
+
 metadata = sa.MetaData()
 
 threads = sa.Table(
     "threads",
     metadata,
-    sa.Column("thread_id", sa.Text, primary_key=True),
-    sa.Column("user_id", sa.Text, nullable=False),
-    sa.Column("title", sa.Text),
+    sa.Column("thread_id", TEXT, primary_key=True),
+    sa.Column("user_id", TEXT, nullable=False),
+    sa.Column("title", TEXT),
     sa.Column("metadata", sa.JSON, nullable=False),
-    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("status", TEXT, nullable=False),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("updated_at", UtcTime, nullable=False),
     sa.Index("threads_of_user", "user_id", "created_at", "thread_id"),
@@ -68,18 +81,18 @@ def _usage_columns() -> list[sa.Column[Any]]:
 runs = sa.Table(
     "runs",
     metadata,
-    sa.Column("run_id", sa.Text, primary_key=True),
-    sa.Column("thread_id", sa.Text, sa.ForeignKey("threads.thread_id"), nullable=False),
-    sa.Column("user_id", sa.Text, nullable=False),
-    sa.Column("parent_run_id", sa.Text),
-    sa.Column("follow_up_to_run_id", sa.Text),
-    sa.Column("compare_group_id", sa.Text),
-    sa.Column("agent", sa.Text, nullable=False),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("run_id", TEXT, primary_key=True),
+    sa.Column("thread_id", TEXT, sa.ForeignKey("threads.thread_id"), nullable=False),
+    sa.Column("user_id", TEXT, nullable=False),
+    sa.Column("parent_run_id", TEXT),
+    sa.Column("follow_up_to_run_id", TEXT),
+    sa.Column("compare_group_id", TEXT),
+    sa.Column("agent", TEXT, nullable=False),
+    sa.Column("model", TEXT, nullable=False),
+    sa.Column("status", TEXT, nullable=False),
     sa.Column("queued", sa.Boolean, nullable=False),
     sa.Column("rolled_back", sa.Boolean, nullable=False),
-    sa.Column("multitask", sa.Text, nullable=False),
+    sa.Column("multitask", TEXT, nullable=False),
     sa.Column("input", sa.JSON, nullable=False),
     sa.Column("metadata", sa.JSON, nullable=False),
     sa.Column("kwargs", sa.JSON, nullable=False),
@@ -92,11 +105,17 @@ runs = sa.Table(
     sa.Column("model_call_count", sa.BigInteger, nullable=False),
     sa.Column("tool_call_count", sa.BigInteger, nullable=False),
     sa.Column("message_count", sa.BigInteger, nullable=False),
-    sa.Column("first_human_message", sa.Text),
-    sa.Column("last_ai_message", sa.Text),
-    sa.Column("error_code", sa.Text),
-    sa.Column("error_message", sa.Text),
-    sa.Column("detail_blob", sa.Text),
+    sa.Column("helper_tokens", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("helper_cost", sa.Float),
+    sa.Column("first_human_message", TEXT),
+    sa.Column("last_ai_message", TEXT),
+    sa.Column("error_code", TEXT),
+    sa.Column("error_message", TEXT),
+    sa.Column("detail_blob", TEXT),
+    # A lease is no part of the record: only leases.py reads and writes these.
+    sa.Column("lease_owner", TEXT),
+    sa.Column("lease_no", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("lease_expires_at", sa.Double),
     sa.Index("runs_of_user", "user_id", "created_at", "run_id"),
     sa.Index("runs_by_time", "created_at", "run_id"),
     sa.Index("runs_of_thread", "thread_id", "created_at", "run_id"),
@@ -119,40 +138,195 @@ for _name, _columns in {
 }.items():
     # Shaped like the whole lists' indexes: the database takes these few rows instead, and has them in order.
     sa.Index(_name, *_columns, sqlite_where=_IS_UNFINISHED, postgresql_where=_IS_UNFINISHED)
+_IS_LEASED = runs.c.lease_owner.is_not(None)
+sa.Index("leased_runs", runs.c.lease_owner, sqlite_where=_IS_LEASED, postgresql_where=_IS_LEASED)
 
 turns = sa.Table(
     "turns",
     metadata,
-    sa.Column("run_id", sa.Text, sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("run_id", TEXT, sa.ForeignKey("runs.run_id"), primary_key=True),
     sa.Column("turn", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("blob", sa.Text, nullable=False),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("stop_reason", sa.Text, nullable=False),
+    sa.Column("blob", TEXT, nullable=False),
+    sa.Column("model", TEXT, nullable=False),
+    sa.Column("stop_reason", TEXT, nullable=False),
     *_usage_columns(),
     sa.Column("started_at", UtcTime, nullable=False),
     sa.Column("finished_at", UtcTime, nullable=False),
+    sa.Column("cache_life_s", sa.Float),
     sa.Index("turns_by_blob", "blob"),
+)
+
+turn_segments = sa.Table(
+    "turn_segments",
+    metadata,
+    sa.Column("run_id", TEXT, sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("turn", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("region", TEXT, nullable=False),
+    sa.Column("label", TEXT, nullable=False),
+    sa.Column("fingerprint", TEXT, nullable=False),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("hit", sa.BigInteger),
+    sa.Column("miss", sa.BigInteger),
+)
+
+tool_traces = sa.Table(
+    "tool_traces",
+    metadata,
+    sa.Column("run_id", TEXT, sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("turn", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("thread_id", TEXT, nullable=False),
+    sa.Column("trace_id", TEXT),
+    sa.Column("tool_call_id", TEXT, nullable=False),
+    sa.Column("tool_name", TEXT, nullable=False),
+    sa.Column("tool_input", TEXT, nullable=False),
+    sa.Column("tool_output", TEXT),
+    sa.Column("blob", TEXT),
+    sa.Column("decision", TEXT),
+    sa.Column("outcome", TEXT),
+    sa.Column("error", TEXT),
+    sa.Column("started_at", UtcTime),
+    sa.Column("finished_at", UtcTime),
+    sa.Column("latency_ms", sa.Float),
+    sa.Column("tokens_used", sa.BigInteger),
+    sa.Column("cache_tokens", sa.BigInteger),
+    sa.Column("reasoning_tokens", sa.BigInteger),
+    sa.Index("traces_of_tool", "tool_name", "started_at"),
+)
+
+approvals = sa.Table(
+    "approvals",
+    metadata,
+    sa.Column("run_id", TEXT, sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("approval_id", TEXT, primary_key=True),
+    sa.Column("tool_call_id", TEXT, nullable=False),
+    sa.Column("tool_name", TEXT, nullable=False),
+    sa.Column("arguments", TEXT, nullable=False),
+    sa.Column("effects", sa.JSON, nullable=False),
+    sa.Column("preview", sa.JSON, nullable=False),
+    sa.Column("status", TEXT, nullable=False),
+    sa.Column("decision", TEXT),
+    sa.Column("resolved_arguments", TEXT),
+    sa.Column("reason", TEXT),
+    sa.Column("actor", TEXT),
+    sa.Column("policy", TEXT),
+    sa.Column("asked_at", UtcTime, nullable=False),
+    sa.Column("expires_at", UtcTime, nullable=False),
+    sa.Column("resolved_at", UtcTime),
+    sa.Index("approvals_by_id", "approval_id"),
+)
+
+inputs = sa.Table(
+    "inputs",
+    metadata,
+    sa.Column("run_id", TEXT, sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("request_id", TEXT, primary_key=True),
+    sa.Column("prompt", TEXT, nullable=False),
+    sa.Column("schema", sa.JSON(none_as_null=True)),
+    sa.Column("status", TEXT, nullable=False),
+    sa.Column("content", TEXT),
+    sa.Column("actor", TEXT),
+    sa.Column("asked_at", UtcTime),
+    sa.Column("resolved_at", UtcTime),
+)
+
+feedbacks = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("feedback_id", TEXT, primary_key=True),
+    sa.Column("run_id", TEXT, sa.ForeignKey("runs.run_id"), nullable=False),
+    sa.Column("thread_id", TEXT, nullable=False),
+    sa.Column("user_id", TEXT, nullable=False),
+    sa.Column("message_id", TEXT),
+    sa.Column("rating", sa.SmallInteger, nullable=False),
+    sa.Column("comment", TEXT),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("updated_at", UtcTime, nullable=False),
+    sa.CheckConstraint("rating IN (-1, 1)", name="rating_is_up_or_down"),
+    sa.Index("feedback_of_run", "run_id", "created_at", "feedback_id"),
+    sa.Index("feedback_of_thread", "thread_id", "created_at", "feedback_id"),
+)
+_IS_OF_RUN = feedbacks.c.message_id.is_(None)
+sa.Index(
+    "one_feedback_a_user_and_run",
+    feedbacks.c.run_id,
+    feedbacks.c.user_id,
+    unique=True,
+    sqlite_where=_IS_OF_RUN,
+    postgresql_where=_IS_OF_RUN,
 )
 
 blob_refs = sa.Table(
     "blob_refs",
     metadata,
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("run_id", sa.Text, primary_key=True),
-    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("key", TEXT, primary_key=True),
+    sa.Column("run_id", TEXT, primary_key=True),
+    sa.Column("user_id", TEXT, primary_key=True),
+    sa.Column("created_at", UtcTime),
     sa.Index("blobs_of_run", "run_id"),
 )
-"""Who refers to a blob beside `runs.detail_blob` and `turns.blob`; `run_id` is "" for a user's upload. Rows of a
-deleted run stay until its blobs are dealt with, so that a crash in between loses track of none."""
+"""Who refers to a blob beside `runs.detail_blob` and `turns.blob`; `run_id` is "" for a user's upload that no run of
+theirs refers to yet, `created_at` since when it waits for one. Rows of a deleted run stay until its blobs are dealt
+with, so that a crash in between loses track of none."""
 
+
+errands = sa.Table(
+    "errands",
+    metadata,
+    sa.Column("errand_id", TEXT, primary_key=True),
+    sa.Column("run_id", TEXT, nullable=False),
+    sa.Column("deed", TEXT, nullable=False),
+    sa.Column("arguments", sa.JSON, nullable=False),
+    sa.Column("by", sa.JSON, nullable=False),
+    sa.Column("asked_at", sa.Double, nullable=False),
+    sa.Column("is_taken", sa.Boolean, nullable=False),
+    sa.Column("reply", sa.JSON(none_as_null=True)),
+)
+"""What one process asks of the one that carries a run out: hardly ever more than a few rows."""
+
+
+LEASE: Final = frozenset({"lease_owner", "lease_no", "lease_expires_at"})
+
+postgres_metadata = sa.MetaData()
+"""What only PostgreSQL has: journals and blobs, which beside SQLite are files."""
+
+journals = sa.Table(
+    "journals",
+    postgres_metadata,
+    sa.Column("run_id", TEXT, primary_key=True),
+    sa.Column("top_epoch", sa.Integer, nullable=False, server_default="0"),
+)
+"""Runs that have a journal. `top_epoch` is the highest epoch among lines that were set aside."""
+
+run_events = sa.Table(
+    "run_events",
+    postgres_metadata,
+    sa.Column("run_id", TEXT, primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("line", sa.LargeBinary, nullable=False),
+)
+
+blobs = sa.Table(
+    "blobs",
+    postgres_metadata,
+    sa.Column("key", TEXT, primary_key=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.Column("put_at", UtcTime, nullable=False, server_default=sa.func.now()),
+    sa.Column("put_again_at", UtcTime),
+)
+"""`put_at` says when bytes were put for the last time, `put_again_at` when somebody put some that were there and may be
+about to refer to them."""
 
 # --- records to rows ------------------------------------------------------------------------------------------------
 
 PROJECTED: Final = (
     "model", "status", "created_at", "updated_at", "started_at", "ended_at",
     *(column.name for column in _usage_columns()),
-    "model_call_count", "tool_call_count", "message_count", "first_human_message", "last_ai_message", "error_code",
-    "error_message",
+    "model_call_count", "tool_call_count", "message_count", "helper_tokens", "helper_cost", "first_human_message",
+    "last_ai_message", "error_code", "error_message",
 )  # fmt: skip
 """The columns of a run that its journal decides. The others belong to whoever starts, queues and archives runs."""
 
@@ -169,7 +343,7 @@ def thread_values(thread: Thread) -> dict[str, Any]:
 def run_values(run: Run) -> dict[str, Any]:
     values = _values(run)
     del values["usage"]
-    counts = ("model_call_count", "tool_call_count", "message_count")
+    counts = ("model_call_count", "tool_call_count", "message_count", "helper_tokens")
     return values | {name: _bounded(values[name]) for name in counts} | usage_values(run.usage)
 
 
@@ -177,6 +351,31 @@ def turn_values(turn: Turn) -> dict[str, Any]:
     values = _values(turn)
     del values["usage"]
     return values | usage_values(turn.usage)
+
+
+def segment_values(segment: TurnSegment) -> dict[str, Any]:
+    # Many at once, and all but the label are numbers and digits of ours.
+    values = msgspec.structs.asdict(segment)
+    counts = {name: values[name] and _bounded(values[name]) for name in ("tokens", "hit", "miss")}
+    return values | counts | {"label": clean(segment.label)}
+
+
+def trace_values(trace: ToolTrace) -> dict[str, Any]:
+    values = _values(trace)
+    counts = ("tokens_used", "cache_tokens", "reasoning_tokens")
+    return values | {name: None if values[name] is None else _bounded(values[name]) for name in counts}
+
+
+def approval_values(approval: Approval) -> dict[str, Any]:
+    return _values(approval)
+
+
+def input_values(needed: InputNeeded) -> dict[str, Any]:
+    return _values(needed)
+
+
+def feedback_values(given: Feedback) -> dict[str, Any]:
+    return _values(given)
 
 
 def _values(record: msgspec.Struct) -> dict[str, Any]:
@@ -199,7 +398,7 @@ def thread_of(row: Row) -> Thread:
 
 
 def run_of(row: Row) -> Run:
-    values = dict(row)
+    values = {name: value for name, value in row.items() if name not in LEASE}
     usage = _usage_of(values)
     return Run(
         **values
@@ -217,6 +416,36 @@ def turn_of(row: Row) -> Turn:
     values = dict(row)
     usage = _usage_of(values)
     return Turn(**values, usage=usage)
+
+
+def segment_of(row: Row) -> TurnSegment:
+    return TurnSegment(**row)
+
+
+def trace_of(row: Row) -> ToolTrace:
+    values = dict(row)
+    decision, outcome = values["decision"], values["outcome"]
+    known = {"decision": decision and Decision(decision), "outcome": outcome and Outcome(outcome)}
+    return ToolTrace(**values | known)
+
+
+def approval_of(row: Row) -> Approval:
+    values = dict(row)
+    decision = values["decision"]
+    known = {
+        "status": AskStatus(values["status"]),
+        "decision": decision and Decision(decision),
+        "effects": tuple(map(Effect, values["effects"])),
+    }
+    return Approval(**values | known)
+
+
+def input_of(row: Row) -> InputNeeded:
+    return InputNeeded(**dict(row) | {"status": AskStatus(row["status"])})
+
+
+def feedback_of(row: Row) -> Feedback:
+    return Feedback(**row)
 
 
 def _usage_of(values: dict[str, Any]) -> Usage:

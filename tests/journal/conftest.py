@@ -1,4 +1,4 @@
-"""A journal over real stores, with rows behind it."""
+"""A journal over real stores of either kind, with rows behind it."""
 
 import pytest
 
@@ -7,8 +7,14 @@ from jupyter_agent.storage import open_storage
 
 
 @pytest.fixture
-async def storage(tmp_path):
-    found = open_storage(tmp_path / "data")
+def database_url_or_none(kind, request):
+    """The URL of a database, or nothing where files are the store."""
+    return request.getfixturevalue("database_url") if kind == "postgres" else ""
+
+
+@pytest.fixture
+async def storage(tmp_path, database_url_or_none):
+    found = open_storage(tmp_path / "data", database_url_or_none)
     await found.rows.open()
     yield found
     await found.close()
@@ -16,7 +22,7 @@ async def storage(tmp_path):
 
 @pytest.fixture
 async def projection(storage):
-    found = Projection(storage.rows)
+    found = Projection(storage.rows, storage.blobs)
     yield found
     await found.aclose()
 

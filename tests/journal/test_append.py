@@ -19,9 +19,15 @@ from jupyter_agent.exceptions import (
     TooLarge,
 )
 from jupyter_agent.journal import Journal, Projection
+from jupyter_agent.storage import open_storage
 from jupyter_agent.storage.journals import FileWriter
+from jupyter_agent.storage.postgres_lines import PostgresWriter
 from jupyter_agent.testing import check_events
+from tests.storage.planting import plant_journal
 from tests.storage.samples import RUN, complete, delta, file_of, lines, started
+
+ON_FILES = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+"""For what is about the calls of an operating system."""
 
 
 class SlowDisk:
@@ -30,14 +36,18 @@ class SlowDisk:
     def __init__(self, monkeypatch):
         self.leave = asyncio.Event()
         self.syncs = 0
-        real = FileWriter.sync
+        for kind in (FileWriter, PostgresWriter):
+            self._slow_down(kind, monkeypatch)
+
+    def _slow_down(self, kind, monkeypatch):
+        real = kind.sync
 
         async def sync(writer):
             self.syncs += 1
             await self.leave.wait()
             await real(writer)
 
-        monkeypatch.setattr(FileWriter, "sync", sync)
+        monkeypatch.setattr(kind, "sync", sync)
 
 
 def on_disk(storage, run_id=RUN):
@@ -88,12 +98,20 @@ async def test_appending_to_what_is_not_open(journal):
         await journal.open("../outside")
 
 
+def another(storage):
+    """A second process's stores of the same."""
+    url = storage.rows.backend.url.render_as_string(hide_password=False) if storage.is_shared else ""
+    return open_storage(storage.folder, url)
+
+
 async def test_a_second_process_is_turned_away(journal, storage):
     await journal.open(RUN)
-    other = Journal(type(storage.lines)(storage.folder), storage.blobs)
+    second = another(storage)
+    other = Journal(second.lines, storage.blobs)
     with pytest.raises(RunActive, match="another process"):
         await other.open(RUN)
     await other.aclose()
+    await second.close()
 
 
 async def test_time_is_monotone_and_always_written_in_full(journal, monkeypatch):
@@ -128,6 +146,7 @@ async def test_opened_again_it_goes_on_in_a_new_epoch(journal):
         assert ev.parse_cursor(event.id).place == (epoch, epoch)
 
 
+@ON_FILES
 async def test_the_first_event_of_an_epoch_is_synced_whatever_it_is(journal, monkeypatch):
     """Otherwise a loss of power could take a whole epoch back that a client has seen, and its ids would come again."""
     await journal.open(RUN)
@@ -163,7 +182,7 @@ async def test_a_commit_point_is_seen_only_when_it_is_on_disk_and_nothing_overta
     tasks.append(asyncio.create_task(append(ev.InputReceived(request_id="q", content="!"), "second commit")))
     tasks.append(asyncio.create_task(append(delta("last"), "last")))
     await asyncio.sleep(0.01)
-    assert len(on_disk(storage)) == 7, "written at once"
+    assert len(on_disk(storage)) == (1 if storage.is_shared else 7), "written at once, where that takes no round trip"
     assert (order, transcript.event_count) == ([], 1), "and shown to nobody"
     disk.leave.set()
     await asyncio.gather(*tasks)
@@ -265,6 +284,7 @@ def failing(number, times=1):
     return call
 
 
+@ON_FILES
 async def test_a_full_disk_writes_nothing_and_takes_no_number(journal, storage, monkeypatch):
     await journal.open(RUN)
     await journal.append(RUN, started())
@@ -275,6 +295,7 @@ async def test_a_full_disk_writes_nothing_and_takes_no_number(journal, storage, 
     check_events(on_disk(storage))
 
 
+@ON_FILES
 async def test_a_short_write_is_taken_back(journal, storage, monkeypatch):
     await journal.open(RUN)
     await journal.append(RUN, started())
@@ -287,6 +308,7 @@ async def test_a_short_write_is_taken_back(journal, storage, monkeypatch):
     assert len(check_events(on_disk(storage))) == 2
 
 
+@ON_FILES
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 async def test_a_failed_sync_ends_all_acknowledgement(journal, storage, monkeypatch, number):
     other = "run_other"
@@ -310,8 +332,7 @@ async def test_a_failed_sync_ends_all_acknowledgement(journal, storage, monkeypa
 
 async def test_a_damaged_journal_goes_on_from_its_good_beginning(journal, storage):
     original = lines(["a", "b", "c"])
-    storage.lines.folder.mkdir(exist_ok=True)
-    storage.lines.path(RUN).write_bytes(file_of([original[0], original[1][:-1] + b"x", *original[2:]]))
+    plant_journal(storage, RUN, file_of([original[0], original[1][:-1] + b"x", *original[2:]]))
     with pytest.raises(JournalDamaged):
         await journal.open(RUN)
     transcript = await journal.open(RUN, quarantine=True)
@@ -326,7 +347,7 @@ async def test_a_failing_observer_does_not_stop_a_run(storage):
         def observe(self, _event, _transcript):
             raise ZeroDivisionError
 
-    journal = Journal(storage.lines, storage.blobs, observer=Broken(storage.rows))
+    journal = Journal(storage.lines, storage.blobs, observer=Broken(storage.rows, storage.blobs))
     await journal.open(RUN)
     await journal.append(RUN, started())
     assert journal.transcript(RUN).event_count == 1

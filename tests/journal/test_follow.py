@@ -14,6 +14,7 @@ from jupyter_agent.exceptions import JournalDamaged, RunNotFound
 from jupyter_agent.journal.places import Places
 from jupyter_agent.journal.recent import KEPT_BYTES
 from jupyter_agent.testing import check_events
+from tests.storage.planting import plant_journal
 from tests.storage.samples import RUN, complete, delta, file_of, lines, started
 
 
@@ -259,9 +260,8 @@ async def test_closing_the_journal_ends_followers(journal):
 
 
 async def test_a_damaged_journal_is_loud(journal, storage):
-    storage.lines.folder.mkdir(exist_ok=True)
     original = lines(["a", "b"], ends=True)
-    storage.lines.path(RUN).write_bytes(file_of([original[0], b"{}", *original[2:]]))
+    plant_journal(storage, RUN, file_of([original[0], b"{}", *original[2:]]))
     with pytest.raises(JournalDamaged, match="event 2"):
         await collect(journal.follow(RUN))
 

@@ -1,25 +1,13 @@
-"""Real SQLite. Migrated once: every test gets a copy."""
-
-import shutil
+"""Rows over a real database of either kind. Migrated once: every test gets a copy."""
 
 import pytest
 
-from jupyter_agent.storage import DATABASE
-from jupyter_agent.storage.migrations import migrate
 from jupyter_agent.storage.sql import SqlRows
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory):
-    path = tmp_path_factory.mktemp("migrated") / DATABASE
-    migrate(path)
-    return path
-
-
 @pytest.fixture
-async def rows(tmp_path, migrated):
-    found = SqlRows(tmp_path / DATABASE)
-    shutil.copy(migrated, found.path)
+async def rows(backend):
+    found = SqlRows(backend)
     await found.open()
     yield found
     await found.close()

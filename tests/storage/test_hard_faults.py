@@ -198,7 +198,7 @@ async def test_a_full_disk_and_room_again(small_disk):
     """Everything says that the disk is full, nothing is half done, reads work, and no restart is needed."""
     storage = open_storage(small_disk / "data")
     await storage.rows.open()
-    projection = Projection(storage.rows)
+    projection = Projection(storage.rows, storage.blobs)
     journal = Journal(storage.lines, storage.blobs, observer=projection)
     await storage.rows.create_thread(
         Thread(thread_id="thr_1", user_id="owner", created_at=utc_now(), updated_at=utc_now())

@@ -5,11 +5,13 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -18,44 +20,78 @@ from alembic.script import ScriptDirectory
 from jupyter_agent.exceptions import SchemaTooNew, StorageError, StorageFull, StorageUnavailable
 from jupyter_agent.records import SYSTEM, Thread
 from jupyter_agent.storage import DATABASE, open_storage, set_database_aside
-from jupyter_agent.storage.engine import is_on_network, open_blocking_engine, open_engine, sql_fault
+from jupyter_agent.storage.backends import backend_of
 from jupyter_agent.storage.migrations import FOLDER, HEAD, migrate
+from jupyter_agent.storage.postgres import PostgresServer
 from jupyter_agent.storage.sql import SqlRows
-from jupyter_agent.storage.tables import metadata
+from jupyter_agent.storage.sqlite import SqliteFile, is_on_network, open_blocking_engine, sql_fault
+from jupyter_agent.storage.tables import metadata, postgres_metadata
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def schema(path):
-    with sqlite3.connect(path) as db:
-        found = db.execute(
-            "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
-        ).fetchall()
-    db.close()
-    return found
+@contextmanager
+def connected(backend):
+    if isinstance(backend, SqliteFile):
+        engine = open_blocking_engine(backend.path)
+    else:
+        engine = backend.open_blocking_engine(poolclass=sa.pool.NullPool)
+    with engine.connect() as connection, connection.begin():
+        yield connection
+    engine.dispose()
 
 
-async def test_from_nothing_to_the_newest_schema(tmp_path):
-    rows = SqlRows(tmp_path / DATABASE)
+def differences(connection):
+    """How a database differs from what tables.py says."""
+    has = [metadata] if connection.dialect.name == "sqlite" else [metadata, postgres_metadata]
+    return compare_metadata(MigrationContext.configure(connection), has)
+
+
+def schema(backend):
+    """Returns the tables with their columns, and the indexes."""
+    with connected(backend) as connection:
+        found = sa.inspect(connection)
+        return {
+            name: (
+                [(column["name"], str(column["type"]), column["nullable"]) for column in found.get_columns(name)],
+                sorted(index["name"] for index in found.get_indexes(name)),
+            )
+            for name in found.get_table_names()
+        }
+
+
+async def test_from_nothing_to_the_newest_schema(empty, kind):
+    rows = SqlRows(empty)
     await rows.open()
     assert (await rows.list_threads(by=SYSTEM)).items == ()
     await rows.close()
-    assert (tmp_path / DATABASE).stat().st_mode & 0o777 == 0o600
+    assert kind == "postgres" or empty.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_migrations_make_what_the_tables_say(tmp_path):
-    migrate(tmp_path / DATABASE)
-    engine = open_blocking_engine(tmp_path / DATABASE)
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+def test_the_migrations_make_what_the_tables_say(empty, kind):
+    migrate(empty)
+    with connected(empty) as connection:
+        assert differences(connection) == []
         made = {index["name"]: index for index in sa.inspect(connection).get_indexes("runs")}
-    engine.dispose()
     assert made.keys() == {index.name for index in metadata.tables["runs"].indexes}
-    partial = str(made["one_active_run_a_thread"]["dialect_options"]["sqlite_where"])
+    where = {"sqlite": "sqlite_where", "postgres": "postgresql_where"}[kind]
+    partial = str(made["one_active_run_a_thread"]["dialect_options"][where])
     assert made["one_active_run_a_thread"]["unique"]
     assert all(
         word in partial for word in ("pending", "running", "waiting_confirmation", "waiting_input", "NOT queued")
     )
+
+
+def test_postgresql_orders_every_text_by_its_code_points(postgres):
+    with postgres.new_database() as url:
+        migrate(url)
+        found = postgres.run(
+            "SELECT table_name, column_name, collation_name FROM information_schema.columns"
+            " WHERE table_schema = 'public' AND data_type = 'text'",
+            PostgresServer.of(url).url.database,
+        )
+    assert len(found) > 30
+    assert [place for place in found if place[2] != "C"] == []
 
 
 def test_the_newest_revision_is_known_by_name():
@@ -64,9 +100,9 @@ def test_the_newest_revision_is_known_by_name():
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
-async def test_opened_again_nothing_is_lost(tmp_path):
+async def test_opened_again_nothing_is_lost(empty):
     for name in ("a", "b"):
-        rows = SqlRows(tmp_path / DATABASE)
+        rows = SqlRows(empty)
         await rows.open()
         await rows.create_thread(Thread(thread_id=name, user_id="u", created_at=AT, updated_at=AT))
         await rows.close()
@@ -75,24 +111,24 @@ async def test_opened_again_nothing_is_lost(tmp_path):
     await rows.close()
 
 
-async def test_many_open_at_once(tmp_path):
-    stores = [SqlRows(tmp_path / DATABASE) for _ in range(6)]
+async def test_many_open_at_once(empty):
+    stores = [SqlRows(empty) for _ in range(6)]
     await asyncio.gather(*(store.open() for store in stores))
+    for number, store in enumerate(stores):
+        await store.create_thread(Thread(thread_id=f"t{number}", user_id="u", created_at=AT, updated_at=AT))
     for store in stores:
-        await store.create_thread(Thread(thread_id="t", user_id="u", created_at=AT, updated_at=AT))
+        assert len((await store.list_threads(by=SYSTEM)).items) == len(stores)
         await store.close()
 
 
-async def test_a_newer_database_is_refused_and_not_touched(tmp_path):
-    path = tmp_path / DATABASE
-    migrate(path)
-    with sqlite3.connect(path) as db:
-        db.execute("UPDATE alembic_version SET version_num = '9999'")
-    db.close()
-    before = schema(path)
+async def test_a_newer_database_is_refused_and_not_touched(empty):
+    migrate(empty)
+    with connected(empty) as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    before = schema(empty)
     with pytest.raises(SchemaTooNew, match=r"'9999', made by a newer jupyter_agent.*Update jupyter_agent"):
-        await SqlRows(path).open()
-    assert schema(path) == before
+        await SqlRows(empty).open()
+    assert schema(empty) == before
 
 
 @pytest.mark.parametrize("content", [b"garbage" * 1000, b"SQLite format 3\0" + b"\xff" * 5000, b"\0" * 4096])
@@ -175,7 +211,7 @@ except StorageError as fault:
 async def test_each_connection_is_set_up(tmp_path):
     path = tmp_path / DATABASE
     migrate(path)
-    engine = open_engine(path)
+    engine = SqliteFile(path).open_engine()
     async with engine.connect() as one, engine.connect() as two:
         for connection in (one, two):
             found = {
@@ -214,7 +250,7 @@ def test_network_file_systems_are_recognised(tmp_path, path, is_network):
 
 
 async def test_on_a_network_file_system_there_is_no_wal(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("jupyter_agent.storage.engine.is_on_network", lambda _path: True)
+    monkeypatch.setattr("jupyter_agent.storage.sqlite.is_on_network", lambda _path: True)
     rows = SqlRows(tmp_path / DATABASE)
     await rows.open()
     assert "network file system" in caplog.text
@@ -257,7 +293,7 @@ async def test_sql_errors_hide_what_was_to_be_stored(rows):
 
 async def test_a_write_after_a_read_does_not_fail_when_another_wrote_in_between(rows):
     """A deferred transaction would: it cannot be upgraded."""
-    other = SqlRows(rows.path)
+    other = SqlRows(rows.backend)
     await other.open()
     thread = Thread(thread_id="t", user_id="u", created_at=AT, updated_at=AT)
     await rows.create_thread(thread)
@@ -268,21 +304,27 @@ async def test_a_write_after_a_read_does_not_fail_when_another_wrote_in_between(
     await other.close()
 
 
-def test_killed_in_the_middle_of_its_migration_a_database_is_old_or_new(tmp_path):
+def test_killed_in_the_middle_of_its_migration_a_database_is_old_or_new(tmp_path, kind, request):
     """SIGKILL before every fourth statement: what is left opens, and is migrated then."""
     number = -2
-    while True:
-        number += 4
-        path = tmp_path / f"{number}.db"
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, str(path), str(number)], capture_output=True, check=False, timeout=60
-        )
-        if done.returncode == 0:
-            break
-        assert done.returncode == -9, done.stderr
-        assert schema(path) == []
-        migrate(path)
-        assert len(schema(path)) > 10
+    with ExitStack() as dropped:
+        while True:
+            number += 4
+            if kind == "sqlite":
+                where = str(tmp_path / f"{number}.db")
+                backend = backend_of(Path(where))
+            else:
+                where = dropped.enter_context(request.getfixturevalue("postgres").new_database())
+                backend = backend_of(where)
+            done = subprocess.run(
+                [sys.executable, "-c", KILLED, where, str(number)], capture_output=True, check=False, timeout=60
+            )
+            if done.returncode == 0:
+                break
+            assert done.returncode == -9, done.stderr
+            assert schema(backend) == {}
+            migrate(backend)
+            assert len(schema(backend)) > 5
     assert number > 10
 
 
@@ -292,7 +334,7 @@ sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from pathlib import Path
 import sqlalchemy as sa
 from jupyter_agent.storage.migrations import migrate
-left = int(sys.argv[2])
+where, left = sys.argv[1], int(sys.argv[2])
 @sa.event.listens_for(sa.Engine, "before_cursor_execute")
 def count(conn, cursor, statement, *rest):
     global left
@@ -300,7 +342,7 @@ def count(conn, cursor, statement, *rest):
         left -= 1
         if not left:
             os.kill(os.getpid(), signal.SIGKILL)
-migrate(Path(sys.argv[1]))
+migrate(where if "://" in where else Path(where))
 """
 
 
@@ -308,3 +350,42 @@ def test_a_folder_is_made_private(tmp_path):
     storage = open_storage(tmp_path / "a" / "b")
     assert storage.folder.stat().st_mode & 0o777 == 0o700
     storage.lines.close()
+
+
+def at_revision(backend, revision):
+    """Makes a database as the version of that revision left it."""
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    with backend.migrating() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+FILLED = """
+INSERT INTO threads VALUES ('t', 'alice', 'Title', '{"a": 1}', 'idle', '2026-01-01 00:00:00', '2026-01-01 00:00:00');
+INSERT INTO runs (run_id, thread_id, user_id, agent, model, status, queued, rolled_back, multitask, input, metadata,
+  kwargs, created_at, updated_at, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
+  total_tokens, requests, unmeasured_requests, model_call_count, tool_call_count, message_count)
+  VALUES ('r', 't', 'alice', 'default', 'echo', 'completed', false, false, 'reject', '[]', '{"n": 1}', '{}',
+  '2026-01-01 00:00:00', '2026-01-01 00:00:00', 5, 2, 0, 0, 0, 7, 1, 0, 1, 0, 2);
+INSERT INTO blob_refs (key, run_id, user_id) VALUES ('0000', 'r', 'alice');
+"""
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005", "0006"])
+async def test_what_an_earlier_version_kept_is_there_after_its_migration(empty, revision):
+    at_revision(empty, revision)
+    with connected(empty) as connection:
+        for statement in filter(str.strip, FILLED.split(";")):
+            connection.exec_driver_sql(statement)
+    rows = SqlRows(empty)
+    await rows.open()
+    run = await rows.get_run("r", by=SYSTEM)
+    assert (run.usage.total_tokens, run.metadata, run.helper_tokens, run.helper_cost) == (7, {"n": 1}, 0, None)
+    assert (await rows.get_thread("t", by=SYSTEM)).metadata == {"a": 1}
+    assert (await rows.list_approvals("r", by=SYSTEM), await rows.list_inputs("r", by=SYSTEM)) == ([], [])
+    await rows.delete_run("r", by=SYSTEM)
+    assert await rows.release("r") == ["0000"]
+    await rows.close()
+    with connected(empty) as connection:
+        assert differences(connection) == []

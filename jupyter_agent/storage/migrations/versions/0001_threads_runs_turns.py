@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 TIME = sa.DateTime(timezone=True)
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 ACTIVE = "status IN ('pending', 'running', 'waiting_confirmation', 'waiting_input')"
 
 
@@ -26,9 +27,9 @@ def upgrade() -> None:
     create_turns()
     op.create_table(
         "blob_refs",
-        sa.Column("key", sa.Text, primary_key=True),
-        sa.Column("run_id", sa.Text, primary_key=True),
-        sa.Column("user_id", sa.Text, primary_key=True),
+        sa.Column("key", TEXT, primary_key=True),
+        sa.Column("run_id", TEXT, primary_key=True),
+        sa.Column("user_id", TEXT, primary_key=True),
     )
     op.create_index("blobs_of_run", "blob_refs", ["run_id"])
 
@@ -36,11 +37,11 @@ def upgrade() -> None:
 def create_threads() -> None:
     op.create_table(
         "threads",
-        sa.Column("thread_id", sa.Text, primary_key=True),
-        sa.Column("user_id", sa.Text, nullable=False),
-        sa.Column("title", sa.Text),
+        sa.Column("thread_id", TEXT, primary_key=True),
+        sa.Column("user_id", TEXT, nullable=False),
+        sa.Column("title", TEXT),
         sa.Column("metadata", sa.JSON, nullable=False),
-        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("status", TEXT, nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("updated_at", TIME, nullable=False),
     )
@@ -51,18 +52,18 @@ def create_threads() -> None:
 def create_runs() -> None:
     op.create_table(
         "runs",
-        sa.Column("run_id", sa.Text, primary_key=True),
-        sa.Column("thread_id", sa.Text, sa.ForeignKey("threads.thread_id"), nullable=False),
-        sa.Column("user_id", sa.Text, nullable=False),
-        sa.Column("parent_run_id", sa.Text),
-        sa.Column("follow_up_to_run_id", sa.Text),
-        sa.Column("compare_group_id", sa.Text),
-        sa.Column("agent", sa.Text, nullable=False),
-        sa.Column("model", sa.Text, nullable=False),
-        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("run_id", TEXT, primary_key=True),
+        sa.Column("thread_id", TEXT, sa.ForeignKey("threads.thread_id"), nullable=False),
+        sa.Column("user_id", TEXT, nullable=False),
+        sa.Column("parent_run_id", TEXT),
+        sa.Column("follow_up_to_run_id", TEXT),
+        sa.Column("compare_group_id", TEXT),
+        sa.Column("agent", TEXT, nullable=False),
+        sa.Column("model", TEXT, nullable=False),
+        sa.Column("status", TEXT, nullable=False),
         sa.Column("queued", sa.Boolean, nullable=False),
         sa.Column("rolled_back", sa.Boolean, nullable=False),
-        sa.Column("multitask", sa.Text, nullable=False),
+        sa.Column("multitask", TEXT, nullable=False),
         sa.Column("input", sa.JSON, nullable=False),
         sa.Column("metadata", sa.JSON, nullable=False),
         sa.Column("kwargs", sa.JSON, nullable=False),
@@ -75,11 +76,11 @@ def create_runs() -> None:
         sa.Column("model_call_count", sa.BigInteger, nullable=False),
         sa.Column("tool_call_count", sa.BigInteger, nullable=False),
         sa.Column("message_count", sa.BigInteger, nullable=False),
-        sa.Column("first_human_message", sa.Text),
-        sa.Column("last_ai_message", sa.Text),
-        sa.Column("error_code", sa.Text),
-        sa.Column("error_message", sa.Text),
-        sa.Column("detail_blob", sa.Text),
+        sa.Column("first_human_message", TEXT),
+        sa.Column("last_ai_message", TEXT),
+        sa.Column("error_code", TEXT),
+        sa.Column("error_message", TEXT),
+        sa.Column("detail_blob", TEXT),
     )
     op.create_index("runs_of_user", "runs", ["user_id", "created_at", "run_id"])
     op.create_index("runs_by_time", "runs", ["created_at", "run_id"])
@@ -106,11 +107,11 @@ def create_runs() -> None:
 def create_turns() -> None:
     op.create_table(
         "turns",
-        sa.Column("run_id", sa.Text, sa.ForeignKey("runs.run_id"), primary_key=True),
+        sa.Column("run_id", TEXT, sa.ForeignKey("runs.run_id"), primary_key=True),
         sa.Column("turn", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("blob", sa.Text, nullable=False),
-        sa.Column("model", sa.Text, nullable=False),
-        sa.Column("stop_reason", sa.Text, nullable=False),
+        sa.Column("blob", TEXT, nullable=False),
+        sa.Column("model", TEXT, nullable=False),
+        sa.Column("stop_reason", TEXT, nullable=False),
         *usage_columns(),
         sa.Column("started_at", TIME, nullable=False),
         sa.Column("finished_at", TIME, nullable=False),
