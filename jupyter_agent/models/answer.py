@@ -24,9 +24,23 @@ class Pace(Struct, frozen=True, kw_only=True):
         else:
             yield from _WORD.findall(text)
 
+    def beat(self) -> "Beat":
+        """Starts to count when pieces are due."""
+        return Beat(self.delay_s)
+
+
+class Beat:
+    """When pieces are due, counted from its start: timers ring late, and what one was late the next are not."""
+
+    def __init__(self, delay_s: float) -> None:
+        self._delay_s = delay_s
+        self._loop = asyncio.get_running_loop()
+        self._due = self._loop.time()
+
     async def tick(self) -> None:
         """Waits until the next piece is due; other tasks run meanwhile even where there is no delay."""
-        await asyncio.sleep(self.delay_s)
+        self._due += self._delay_s
+        await asyncio.sleep(self._due - self._loop.time())
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -53,24 +67,27 @@ async def stream_thinking(
     content: str, pace: Pace, *, signature: str | None = None
 ) -> AsyncGenerator[ThinkingPiece, None]:
     """Streams reasoning; the signature, where there is one, comes with an empty last piece."""
+    beat = pace.beat()
     for piece in pace.cut(content):
-        await pace.tick()
+        await beat.tick()
         yield ThinkingPiece(piece)
     if signature is not None:
         yield ThinkingPiece("", signature)
 
 
 async def stream_text(content: str, pace: Pace) -> AsyncGenerator[TextPiece, None]:
+    beat = pace.beat()
     for piece in pace.cut(content):
-        await pace.tick()
+        await beat.tick()
         yield TextPiece(piece)
 
 
 async def stream_call(call: Call, pace: Pace, *, index: int) -> AsyncGenerator[Piece, None]:
     """Streams one tool call from its name to its end."""
-    await pace.tick()
+    beat = pace.beat()
+    await beat.tick()
     yield CallStarted(index, call.name, provider_id=call.provider_id)
     for piece in pace.cut(call.arguments):
-        await pace.tick()
+        await beat.tick()
         yield CallPiece(index, piece)
     yield CallEnded(index)

@@ -93,6 +93,14 @@ class Model(Protocol):
     @property
     def sees_images(self) -> bool: ...
 
+    @property
+    def tools_first(self) -> bool:
+        """Whether the provider puts the tools before the instructions: its cache reads a prompt from the beginning."""
+
+    def cache_life_s(self, settings: Mapping[str, Any]) -> float | None:
+        """Returns how long the provider keeps a prompt in its cache that is not sent again, at most; None where that
+        is not known, or there is no cache. `settings` are those of the request."""
+
     def stream(self, request: ModelRequest) -> AsyncGenerator[Piece, None]:
         """Streams the answer to one request. Raises ModelError."""
 

@@ -4,13 +4,14 @@
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
 
 from ..exceptions import InvalidRequest
 from ..records import Usage
 from .answer import Pace
 from .contract import Finished, ModelRequest, Piece, TextPiece
-from .prompt_cache import estimate_tokens, prompt_bytes
+from .prompt import estimate_tokens, prompt_bytes
 
 PIECES_BEFORE_OTHERS = 64
 
@@ -20,6 +21,7 @@ class EchoModel:
 
     context_max: int | None = None
     sees_images = True
+    tools_first = False
 
     def __init__(self, chunk: int = 0) -> None:
         if chunk < 0:
@@ -31,6 +33,9 @@ class EchoModel:
     @property
     def name(self) -> str:
         return f"echo:{self._pace.chunk}" if self._pace.chunk else "echo"
+
+    def cache_life_s(self, settings: Mapping[str, Any]) -> None:
+        """There is no cache."""
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Piece, None]:
         """Streams the input back; other tasks get their turn every few pieces."""

@@ -76,13 +76,13 @@ def context_window(model_name: str) -> int | None:
 def _listed_cost(provider: str, model: str, usage: Usage) -> float | None:
     import genai_prices
 
-    counted = genai_prices.Usage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-    )
     try:
+        counted = genai_prices.Usage(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+        )
         total: Decimal = genai_prices.calc_price(counted, model, provider_id=provider).total_price
     except (LookupError, ValueError):
         return None

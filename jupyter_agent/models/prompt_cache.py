@@ -1,36 +1,22 @@
 """A simulated prompt cache: what a provider with one would report for a request.
 
-A prompt is the JSON of the instructions, the tools and the messages, in this order, at four bytes a token.
-It is cached in blocks of 128 tokens from its beginning, as providers do: a block counts as read when it and all before
-it were sent within the last five minutes.
+A prompt is cached in blocks of 128 tokens from its beginning, as providers do: a block counts as read when it and all
+before it were sent lately, within the last five minutes where nothing else is said.
 """
 
 import hashlib
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
-
-import msgspec
+from typing import Final
 
 from ..records import Usage
 from .contract import ModelRequest
+from .prompt import BYTES_PER_TOKEN, estimate_tokens, prompt_bytes
 
-BLOCK_TOKENS = 128
-BYTES_PER_TOKEN = 4
-LIFE_S = 300.0
-BLOCKS_KEPT = 20_000
-
-
-def estimate_tokens(text: str | bytes) -> int:
-    """Returns the number of simulated tokens, four bytes each, rounded up."""
-    size = len(text.encode("utf-8", "replace") if isinstance(text, str) else text)
-    return -(-size // BYTES_PER_TOKEN)
-
-
-def prompt_bytes(request: ModelRequest) -> bytes:
-    """Returns the prompt as bytes, such that the prompt of a later turn starts with that of an earlier one."""
-    parts = (request.instructions, request.tools, *((message.role, message.parts) for message in request.messages))
-    return b"\n".join(msgspec.json.encode(part) for part in parts) + b"\n"
+BLOCK_TOKENS: Final = 128
+LIFE_S: Final = 300.0
+BLOCKS_KEPT: Final = 20_000
 
 
 class PromptCache:
@@ -40,14 +26,17 @@ class PromptCache:
         self._clock = clock
         self._sent_at: dict[bytes, float] = {}
 
-    def measure(self, request: ModelRequest) -> Usage:
-        """Returns the usage of the prompt alone and remembers it."""
-        prompt = prompt_bytes(request)
+    def measure(self, request: ModelRequest, *, life_s: float = LIFE_S) -> Usage:
+        """Returns the usage of the prompt alone and remembers it. What was sent `life_s` seconds ago is forgotten."""
+        return self.measure_bytes(prompt_bytes(request), life_s=life_s)
+
+    def measure_bytes(self, prompt: bytes, *, life_s: float = LIFE_S) -> Usage:
+        """Returns the usage of a prompt given as bytes, and remembers it."""
         now = self._clock()
         blocks = list(_prefixes(prompt))
         read = 0
         for block in blocks:
-            if now - self._sent_at.get(block, -LIFE_S) >= LIFE_S:
+            if now - self._sent_at.get(block, -life_s) >= life_s:
                 break
             read += 1
         for block in blocks:

@@ -4,9 +4,9 @@ Loading them takes seconds, so it happens in a thread, at the first request and 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Struct
 
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 Kind = Literal["openai-chat", "openai-responses", "anthropic", "google"]
 """The languages that providers speak."""
+
+CACHE_LIVES_S: Final[Mapping[str, float]] = {
+    "anthropic": 300.0,
+    "openai-chat": 24 * 3600.0,
+    "openai-responses": 24 * 3600.0,
+}
+"""After how long without use nothing of a prompt is left in a provider's cache, as it documents: Anthropic's default
+life; the longest retention at OpenAI, which drops most far earlier. Google names no time for its implicit cache."""
 
 
 class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,9 +58,20 @@ class ProviderModel:
         self._opening = asyncio.Lock()
 
     @property
+    def tools_first(self) -> bool:
+        """Anthropic documents it so; of others it is not known."""
+        return self.provider.kind == "anthropic"
+
+    @property
     def context_max(self) -> int | None:
         """The window in tokens: as configured, else as the price list says once the model was used, else None."""
         return self.provider.context_max or (self._adapter.context_max if self._adapter else None)
+
+    def cache_life_s(self, settings: Mapping[str, Any]) -> float | None:
+        """Returns what the provider documents; None for one at a configured address, who keeps what it likes."""
+        if not self.official or settings.get("cache", True) is False:
+            return None
+        return CACHE_LIVES_S.get(self.provider.kind)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Piece, None]:
         """Streams the answer to one request. Closing the iterator closes the connection."""

@@ -7,7 +7,7 @@ ThinkingPiece: it is a remark on the answer, and must not get into the recorded 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import structs
@@ -26,6 +26,7 @@ class ReplayModel:
 
     context_max: int | None = None
     sees_images = True
+    tools_first = False
 
     def __init__(self, run: str, *, load: Callable[[str], Awaitable[Sequence[TurnRecord]]], speed: float = 1.0) -> None:
         self._run = run
@@ -36,6 +37,9 @@ class ReplayModel:
     @property
     def name(self) -> str:
         return f"replay:{self._run}"
+
+    def cache_life_s(self, settings: Mapping[str, Any]) -> None:
+        """There is no cache."""
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Piece, None]:
         """Streams the recorded turn. Raises InvalidModelRequest past its end, or where there is no such recording."""

@@ -6,7 +6,7 @@ of arguments `{result}` stands for the text of the last tool result.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from ..exceptions import InvalidModelRequest, ModelError
 from ..records import ToolResult, Usage
 from .answer import Call, Pace, stream_call, stream_text, stream_thinking
 from .contract import Finished, ModelRequest, Piece
-from .prompt_cache import estimate_tokens, prompt_bytes
+from .prompt import estimate_tokens, prompt_bytes
 from .script import Script, ScriptedFailure, ScriptedTurn, ScriptedUsage, failures, parse_script
 
 RUNS_KEPT = 1_000
@@ -25,6 +25,7 @@ class ScriptedModel:
     """Plays a script. Raises InvalidRequest naming turn and field for one that is not well-formed."""
 
     name = "scripted"
+    tools_first = False
 
     def __init__(self, script: Any) -> None:
         self.script: Script = parse_script(script)
@@ -37,6 +38,9 @@ class ScriptedModel:
     @property
     def sees_images(self) -> bool:
         return self.script.sees_images
+
+    def cache_life_s(self, settings: Mapping[str, Any]) -> None:
+        """There is no cache."""
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Piece, None]:
         """Streams the turn of the script that this request is for."""

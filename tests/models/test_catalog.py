@@ -124,3 +124,32 @@ def test_replay_needs_a_run_and_a_server_that_keeps_runs():
 def test_scripted_without_a_script_says_where_to_find_one():
     with pytest.raises(InvalidRequest, match="scripted-model"):
         ModelCatalog().get("scripted")
+
+
+KEYS = {"ANTHROPIC_API_KEY": "a", "OPENAI_API_KEY": "b", "GOOGLE_API_KEY": "c"}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "life_s"),
+    [
+        ("demo", {}, 300.0),
+        ("demo", {"cache_life_s": 2}, 2.0),
+        ("demo", {"cache_life_s": -1}, 300.0),
+        ("demo", {"cache_life_s": True}, 300.0),
+        ("echo", {}, None),
+        ("anthropic:claude-opus-5-5", {}, 300.0),
+        ("anthropic:claude-opus-5-5", {"cache": False}, None),
+        ("openai:gpt-6-luna", {"cache_life_s": 2}, 86_400.0),
+        ("openai-chat:gpt-6-luna", {}, 86_400.0),
+        ("google:gemini-3.8-flash", {}, None),
+    ],
+)
+def test_how_long_a_provider_keeps_a_prompt_is_what_it_documents(name, settings, life_s):
+    assert ModelCatalog(env=KEYS).get(name).cache_life_s(settings) == life_s
+
+
+def test_of_an_address_that_was_configured_nothing_is_known():
+    entry = {"base_url": "https://proxy.example/anthropic", "kind": "anthropic", "api_key_env": "ANTHROPIC_API_KEY"}
+    model = ModelCatalog(env=KEYS, base_urls={"anthropic": entry}).get("anthropic:claude-opus-5-5")
+    assert model.cache_life_s({}) is None
+    assert model.tools_first

@@ -93,6 +93,8 @@ async def test_a_model_says_who_it_is(name, make):
     assert model.name
     assert model.context_max is None or model.context_max > 0
     assert isinstance(model.sees_images, bool)
+    assert isinstance(model.tools_first, bool)
+    assert isinstance(model.cache_life_s({}), float | None)
 
 
 @pytest.mark.parametrize("name", MODELS)

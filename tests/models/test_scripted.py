@@ -1,5 +1,6 @@
 """The scripted model plays what its script says, and refuses what it cannot play."""
 
+import asyncio
 import contextlib
 import time
 
@@ -90,6 +91,19 @@ async def test_duration_spreads_the_turn():
     began = time.monotonic()
     await collect(model, request("go"))
     assert 0.25 < time.monotonic() - began < 5
+
+
+async def test_what_one_piece_is_late_the_next_are_not(monkeypatch):
+    now = 0.0
+
+    async def ring_late(seconds: float) -> None:
+        nonlocal now
+        now += max(0.0, seconds) + 0.01
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+    monkeypatch.setattr(asyncio, "sleep", ring_late)
+    await collect(ScriptedModel([{"text": "word " * 100, "delay_s": 0.1}]), request("go"))
+    assert 10.0 < now < 10.1
 
 
 async def test_waits_before_the_first_piece():

@@ -4,13 +4,15 @@ The answer is a pure function of the request, so that a run that is resumed afte
 happened. Only the usage has a memory: the simulated prompt cache.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, TypeGuard
 
 from msgspec import structs
 
 from ..answer import Answer, Pace, stream_call, stream_text, stream_thinking
 from ..contract import Finished, ModelRequest, Piece
-from ..prompt_cache import PromptCache, estimate_tokens
+from ..prompt import estimate_tokens
+from ..prompt_cache import LIFE_S, PromptCache
 from .conversation import Conversation
 from .intents import answer_to
 
@@ -26,14 +28,20 @@ class DemoModel:
     name = "demo"
     context_max: int | None = 128_000
     sees_images = True
+    tools_first = False
 
     def __init__(self, *, pace: float = 1.0, cache: PromptCache | None = None) -> None:
         self._pace = pace
         self._cache = cache or PromptCache()
 
+    def cache_life_s(self, settings: Mapping[str, Any]) -> float:
+        """Returns the life of what the simulated cache keeps: five minutes, or `settings["cache_life_s"]`."""
+        asked = settings.get("cache_life_s")
+        return float(asked) if _is_number(asked) else LIFE_S
+
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Piece, None]:
         """Streams the answer: thinking, text, tool calls. `settings["pace"]` goes before the model's own pace."""
-        usage = self._cache.measure(request)
+        usage = self._cache.measure(request, life_s=self.cache_life_s(request.settings))
         pace = _pace(request.settings.get("pace"), self._pace)
         answer = answer_to(Conversation(request))
         async for thought in stream_thinking(answer.thinking, Pace(delay_s=THOUGHT_DELAY_S * pace)):
@@ -61,6 +69,8 @@ def _output_tokens(answer: Answer) -> int:
 
 def _pace(asked: object, own: float) -> float:
     """Returns the factor on all delays: at most 20, and a setting that is no number of 0 or more counts for nothing."""
-    if isinstance(asked, int | float) and not isinstance(asked, bool) and asked >= 0:
-        return min(float(asked), 20.0)
-    return own
+    return min(float(asked), 20.0) if _is_number(asked) else own
+
+
+def _is_number(asked: object) -> TypeGuard[int | float]:
+    return isinstance(asked, int | float) and not isinstance(asked, bool) and asked >= 0
