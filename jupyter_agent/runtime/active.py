@@ -32,6 +32,7 @@ from ..tools import Toolbox
 from ..tools.contract import Environment
 from ..transcript import Transcript
 from .budget import Meter
+from .leaseholder import Leaseholder
 from .policy import Policy
 from .settings import RunnerSettings
 
@@ -47,8 +48,15 @@ class Means:
     prices: Prices
     environment: Environment
     settings: RunnerSettings
+    leases: Leaseholder
     on_status: Callable[[str, RunStatus], None]
     strays: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def append(self, run_id: str, event: ev.AnyEvent) -> ev.AnyEvent:
+        """Appends to the journal of a run that this process may carry out. Raises LeaseLost, and what a journal
+        raises."""
+        self.leases.check(run_id)
+        return await self.journal.append(run_id, event)
 
 
 @dataclass
@@ -78,10 +86,11 @@ class ActiveRun:
     _writing: asyncio.Task[None] | None = None
 
     async def append(self, event: ev.AnyEvent) -> ev.AnyEvent:
-        """Appends to the run's journal. Raises RunFinished for a run that is over: nothing follows its last event."""
+        """Appends to the run's journal. Raises RunFinished for a run that is over: nothing follows its last event;
+        LeaseLost for one that another process may carry out."""
         if self.is_over:
             raise RunFinished(f"Run {self.run_id} is over.")
-        return await self.means.journal.append(self.run_id, event)
+        return await self.means.append(self.run_id, event)
 
     async def stream(self, kind: ev.AnyKind) -> None:
         await self.append(ev.AgentEvent(event=kind))
@@ -96,6 +105,19 @@ class ActiveRun:
         if self.transcript.started is None:
             raise JournalDamaged(f"The journal of run {self.run_id} does not begin with run_started.")
         return self.transcript.started
+
+    @property
+    def instructions(self) -> str:
+        """What the model is told before everything else: the server's instructions, then the request's own."""
+        return "\n\n".join(filter(None, (self.means.settings.instructions, self.request.instructions)))
+
+    @property
+    def context_max(self) -> int | None:
+        """How many tokens of the model's window the run may fill: all, or `context_max` of the request's settings."""
+        asked, whole = self.request.kwargs.get("context_max"), self.model.context_max
+        if isinstance(asked, int) and not isinstance(asked, bool) and asked > 0:
+            return asked if whole is None else min(asked, whole)
+        return whole
 
     async def show_status(self) -> None:
         """Appends the status that what is pending asks for, if it changed, and lets the meter count only work."""

@@ -79,7 +79,7 @@ class Answer:
                 cache_write_tokens=usage.cache_write_tokens,
                 reasoning_tokens=usage.reasoning_tokens,
                 context_used=usage.total_tokens,
-                context_max=self._run.model.context_max,
+                context_max=self._run.context_max,
             )
         )
 

@@ -1,7 +1,8 @@
 """One tool call's life: found, validated, permitted, recorded, executed, answered.
 
 Rules: the start is durable before the tool acts; what a person approved is what executes; a call that may have run
-before a crash is never run again silently; whatever goes wrong becomes a result that the model can read.
+before a crash is never run again silently; a process that lost the run's lease starts nothing; whatever goes wrong
+becomes a result that the model can read.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import events as ev
-from ..exceptions import AgentError, RunFinished, StorageError, ToolError, ToolRejected, ToolTimedOut
+from ..exceptions import AgentError, LeaseLost, RunFinished, StorageError, ToolError, ToolRejected, ToolTimedOut
 from ..records import Approval, Decision, Effect, Outcome, ToolCall, clean, new_id, utc_now
 from ..tools import repair_json, validate
 from ..tools.contract import Tool, ToolAnswer
@@ -189,6 +190,8 @@ async def _execute(run: ActiveRun, tool: Tool, call: ToolCall, arguments: dict[s
             started_at=utc_now(),
         )
     )
+    # The last look before the tool acts: the process may have been stopped while the event went to disk.
+    run.means.leases.check(run.run_id)
     context = CallContext(run=run, tool_call_id=call.tool_call_id)
     outcome, error = Outcome.SUCCESS, None
     started = time.perf_counter()
@@ -220,7 +223,7 @@ async def _call(run: ActiveRun, tool: Tool, context: "CallContext", arguments: d
             return await tool.call(context, arguments)
     except TimeoutError as fault:
         raise ToolTimedOut(f"{tool.spec.name} took longer than {timeout_s:g} s and was stopped.") from fault
-    except (ToolError, StorageError, RunFinished):
+    except (ToolError, StorageError, RunFinished, LeaseLost):
         raise
     except Exception as fault:
         log.warning("The tool %s failed in run %s.", tool.spec.name, run.run_id, exc_info=True)
@@ -289,7 +292,8 @@ async def close_calls(run: ActiveRun, outcome: Outcome, reason: str) -> None:
             await run.stream(ev.ToolCallEnd(tool_call_id=view.tool_call_id))
         if view.outcome_is_unknown:
             await _close_trace(run, view, outcome, reason)
-        await run.stream(ev.ToolResultReady(tool_call_id=view.tool_call_id, result=reason, is_error=True))
+        said = reason if view.trace_id else f"{reason} It was not executed."
+        await run.stream(ev.ToolResultReady(tool_call_id=view.tool_call_id, result=said, is_error=True))
 
 
 @dataclass

@@ -4,13 +4,16 @@ Nothing is deleted: the journal keeps every turn, and `compacted` says what the 
 there instead.
 """
 
+import asyncio
 import logging
 from contextlib import aclosing
+
+import msgspec
 
 from .. import events as ev
 from ..exceptions import ModelError
 from ..models.contract import Finished, ModelRequest, TextPiece
-from ..records import Message, Text
+from ..records import Message, Text, Usage
 from .active import ActiveRun
 from .history import mended
 
@@ -45,7 +48,7 @@ def _messages(run: ActiveRun, first_turn: int) -> list[Message]:
 
 async def compact_if_needed(run: ActiveRun) -> None:
     """Summarises all but the last turns when the window is nearly full. A summary that fails changes nothing."""
-    window = run.model.context_max
+    window = run.context_max
     if window is None:
         return
     messages = await visible_messages(run)
@@ -58,32 +61,38 @@ async def compact_if_needed(run: ActiveRun) -> None:
     kept = _messages(run, first_kept)
     older = messages[: len(messages) - len(kept)]
     try:
-        summary = await _summary(run, older)
+        summary, usage = await _summary(run, older)
     except ModelError as fault:
         log.warning("Run %s could not be compacted: %s", run.run_id, fault)
         return
     blob = await run.keep(summary.encode())
     after = tokens_of(kept) + len(summary) // CHARS_PER_TOKEN
-    await run.append(ev.Compacted(blob=blob, turns=first_kept, before=used, after=after))
+    await run.append(ev.Compacted(blob=blob, turns=first_kept, before=used, after=after, usage=usage))
 
 
-async def _summary(run: ActiveRun, messages: list[Message]) -> str:
+async def _summary(run: ActiveRun, messages: list[Message]) -> tuple[str, Usage]:
+    """Returns the summary and what it took: it counts against the budget, and is no turn."""
     question = Message(role="user", parts=(Text(text=ASK),))
     request = ModelRequest(
-        messages=mended([*messages, question]), instructions=run.means.settings.instructions, run_id=run.run_id,
+        messages=mended([*messages, question]), instructions=run.instructions, run_id=run.run_id,
         thread_id=run.thread_id,
     )  # fmt: skip
     pieces: list[str] = []
+    used = Usage()
     async with aclosing(run.model.stream(request)) as stream:
         async for piece in stream:
             match piece:
                 case TextPiece(content=content):
                     pieces.append(content)
                 case Finished(usage=usage):
-                    run.meter.settle_turn(usage)
+                    used = usage
                 case _:
                     pass
-    return "".join(pieces)
+    if used.cost is None:
+        cost = await asyncio.to_thread(run.means.prices.cost, run.model.name, used)
+        used = msgspec.structs.replace(used, cost=cost)
+    run.meter.settle_turn(used)
+    return "".join(pieces), used
 
 
 def tokens_of(messages: list[Message]) -> int:

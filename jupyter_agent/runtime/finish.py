@@ -30,8 +30,12 @@ async def finish(
     projection: Projection,
     error: AgentError | None = None,
 ) -> None:
-    """Ends a run. While the store is full or away it waits: a run that nobody could write down as over is not over."""
+    """Ends a run. While the store is full or away it waits: a run that nobody could write down as over is not over.
+
+    Raises LeaseLost when another process may end it.
+    """
     while True:
+        means.leases.check(run_id)
         try:
             await _write_end(run_id, status, means=means, transcript=transcript, projection=projection, error=error)
             await _put_away(run_id, means=means, projection=projection)
@@ -52,7 +56,7 @@ async def _write_end(
 ) -> None:
     if transcript.is_complete:
         return
-    append = means.journal.append
+    append = means.append
     if transcript.status.is_terminal:
         status = transcript.status
     if status is RunStatus.ERROR and transcript.error is None and error is not None:
@@ -70,6 +74,7 @@ async def _put_away(run_id: str, *, means: Means, projection: Projection) -> Non
     await projection.settle(run_id)
     detail = await means.journal.archive(run_id)
     row = await means.rows.get_run(run_id, by=SYSTEM)
-    await means.rows.save_run(msgspec.structs.replace(row, detail_blob=detail))
+    ended = msgspec.structs.replace(row, detail_blob=detail)
+    await means.rows.save_run(ended, lease_no=means.leases.number(run_id))
     await means.journal.remove_lines(run_id)
     await means.journal.close(run_id)

@@ -9,13 +9,16 @@ import asyncio
 import logging
 import random
 from contextlib import aclosing
+from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
 from .. import events as ev
 from ..exceptions import BudgetExceeded, LoopDetected, ModelError, StreamCut
 from ..models.contract import ModelRequest
-from ..records import Message, Outcome, Text, TurnRecord, utc_now
+from ..models.prompt import segments_of
+from ..records import Message, Outcome, Segment, Text, TurnRecord, utc_now
 from . import compaction
 from .active import ActiveRun
 from .answer import Answer
@@ -97,6 +100,14 @@ async def bring_to_rest(run: ActiveRun) -> None:
         await run.stream(ev.MessageComplete(message_id=run.turns[-1].response.message_id or f"msg_{view.turn}"))
 
 
+class _Asked(NamedTuple):
+    """What was asked in one turn: what was new in it, the regions of the whole prompt, and when it was sent."""
+
+    new: tuple[Message, ...]
+    segments: tuple[Segment, ...]
+    at: datetime
+
+
 # --- one turn -------------------------------------------------------------------------------------------------
 
 
@@ -108,9 +119,11 @@ async def make_turn(run: ActiveRun, *, closing_note: str | None = None) -> TurnR
     await compaction.compact_if_needed(run)
     new = new_messages(run, note=closing_note)
     request = await _request(run, new, has_tools=closing_note is None)
+    has_summary = run.transcript.compacted is not None
+    segments = segments_of(request, has_summary=has_summary, tools_first=run.model.tools_first)
     attempt = 0
     while True:
-        answer, started_at = Answer(run), utc_now()
+        answer, asked = Answer(run), _Asked(new, segments, utc_now())
         try:
             async with aclosing(run.model.stream(request)) as pieces:
                 async for piece in pieces:
@@ -119,7 +132,7 @@ async def make_turn(run: ActiveRun, *, closing_note: str | None = None) -> TurnR
                 raise StreamCut(f"The answer of {run.model.name} stopped in the middle. Try again.")
         except ModelError as fault:
             if answer.has_begun:
-                turn = await _commit_answer(run, answer, new, started_at, is_complete=False)
+                turn = await _commit_answer(run, answer, asked, is_complete=False)
                 if not fault.retryable or _cuts(run) > run.means.settings.retries:
                     raise
                 return turn
@@ -129,7 +142,7 @@ async def make_turn(run: ActiveRun, *, closing_note: str | None = None) -> TurnR
             await _back_off(run, fault, attempt)
             attempt += 1
         else:
-            return await _commit_answer(run, answer, new, started_at, is_complete=True)
+            return await _commit_answer(run, answer, asked, is_complete=True)
 
 
 async def _back_off(run: ActiveRun, fault: ModelError, attempt: int) -> None:
@@ -147,7 +160,7 @@ async def _request(run: ActiveRun, new: tuple[Message, ...], *, has_tools: bool)
     return ModelRequest(
         messages=messages,
         tools=run.toolbox.specs() if has_tools else (),
-        instructions=run.means.settings.instructions,
+        instructions=run.instructions,
         turn=sum(turn.complete for turn in run.turns),
         run_id=run.run_id,
         thread_id=run.thread_id,
@@ -174,9 +187,7 @@ def new_messages(run: ActiveRun, *, note: str | None = None) -> tuple[Message, .
     return tuple(message for message in new if message.parts)
 
 
-async def _commit_answer(
-    run: ActiveRun, answer: Answer, new: tuple[Message, ...], started_at: object, *, is_complete: bool
-) -> TurnRecord:
+async def _commit_answer(run: ActiveRun, answer: Answer, asked: "_Asked", *, is_complete: bool) -> TurnRecord:
     await answer.close()
     if not is_complete:
         await close_calls(
@@ -195,13 +206,14 @@ async def _commit_answer(
             run_id=run.run_id,
             turn=len(run.turns),
             model=name,
-            request=new,
+            request=asked.new,
             response=answer.message if is_complete else answer.cut_message,
             stop_reason=answer.finished.stop_reason if answer.finished and is_complete else "cut",
             usage=usage,
-            started_at=started_at,  # type: ignore[arg-type]
+            started_at=asked.at,
             finished_at=utc_now(),
             complete=is_complete,
+            segments=asked.segments,
         ),
     )
 
@@ -218,6 +230,7 @@ async def _commit(run: ActiveRun, turn: TurnRecord) -> TurnRecord:
             started_at=turn.started_at,
             finished_at=turn.finished_at,
             stop_reason=turn.stop_reason,
+            cache_life_s=run.model.cache_life_s(run.request.kwargs),
         )
     )
     run.turns.append(turn)

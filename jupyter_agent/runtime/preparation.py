@@ -57,7 +57,7 @@ async def prepare(
         tool_calls=len(transcript.tool_calls),
         seconds=sum((turn.finished_at - turn.started_at).total_seconds() for turn in turns)
         + sum((call.latency_ms or 0.0) for call in transcript.tool_calls.values()) / 1000,
-        usage=transcript.usage,
+        usage=transcript.usage + transcript.helper_usage,
     )
     return ActiveRun(
         run_id=run.run_id,

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -17,16 +17,18 @@ from ..exceptions import (
     Forbidden,
     InvalidRequest,
     JournalDamaged,
+    LeaseLost,
+    RunActive,
     RunFinished,
     RunNotFound,
     StorageError,
     ThreadBusy,
 )
 from ..journal import Journal, Projection
+from ..journal.rows import ask_rows
 from ..models.contract import Models
 from ..models.prices import Prices
 from ..records import (
-    ACTIVE,
     SYSTEM,
     Approval,
     Decision,
@@ -42,11 +44,15 @@ from ..records import (
     utc_now,
 )
 from ..storage import Storage
+from ..storage.clock import machine_clock
+from ..storage.contract import Errand
 from ..tools import Toolbox, validate
 from ..tools.contract import Environment
 from ..transcript import Transcript
 from .active import ActiveRun, Means
+from .errands import Errands
 from .finish import finish
+from .leaseholder import Leaseholder
 from .preparation import RESTARTED, check, fruitless_restarts, prepare
 from .settings import RunnerSettings
 from .supervision import Stop, supervise
@@ -56,15 +62,21 @@ log = logging.getLogger(__name__)
 Change = Literal["created", "status", "deleted"]
 Watcher = Callable[[Run, Change], None]
 
+MAKING_ROOM = (Multitask.INTERRUPT, Multitask.ROLLBACK)
 MAX_INLINE_CHARS = 32 * 1024
 TITLE_CHARS = 80
 INTERRUPT_WAIT_S = 30.0
+LOOKS = 4
+"""How often other servers' leases are looked at in the time that one holds."""
+TRY_AGAIN_S = 0.5
+ROOM_S = 0.1
+"""How long is waited for another server to start or end its run of a thread, before the next look."""
 
 
 class Runner:
     """All runs of this process. `by` is on whose behalf something is done: what belongs to others reads as absent."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it is where everything comes together
         self,
         *,
         storage: Storage,
@@ -75,11 +87,16 @@ class Runner:
         environment: Environment,
         prices: Prices | None = None,
         settings: RunnerSettings | None = None,
+        leases: Leaseholder | None = None,
     ) -> None:
+        """`leases` are those by which the projection writes; without them this process is alone with its store."""
         self._rows = storage.rows
         self._journal = journal
         self._projection = projection
         self._toolbox = toolbox
+        self._leases = leases or Leaseholder(storage.rows)
+        self._leases.on_lost = self._let_go
+        self._errands = Errands(storage.rows, self._leases, self._do)
         self._means = Means(
             rows=storage.rows,
             blobs=storage.blobs,
@@ -88,6 +105,7 @@ class Runner:
             prices=prices or Prices(),
             environment=environment,
             settings=settings or RunnerSettings(),
+            leases=self._leases,
             on_status=self._told_status,
         )
         self._lines = storage.lines
@@ -95,11 +113,18 @@ class Runner:
         self._stops: dict[str, Stop] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._starting: dict[str, asyncio.Event] = {}
+        self._turns: dict[str, asyncio.Event] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}
         self._making_room: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._watchers: list[Watcher] = []
         self._thread_grants: dict[str, set[tuple[str, tuple[str, ...]]]] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._beside: set[asyncio.Task[None]] = set()
         self._is_closing = False
+
+    @property
+    def _is_shared(self) -> bool:
+        return self._leases.ttl_s is not None
 
     @property
     def settings(self) -> RunnerSettings:
@@ -137,11 +162,19 @@ class Runner:
             started = await self._run_started(run, request)
             await self._journal.open(run.run_id)
             await self._journal.append(run.run_id, started)
+            await self._projection.settle(run.run_id)
         except BaseException:
             await self._forget(run)
             raise
-        await self._projection.settle(run.run_id)
         self._tell(run, "created")
+        if run.queued and run.multitask in MAKING_ROOM:
+            await self._take_place(run, by=by)
+        elif run.queued:
+            # What it was to wait for may be over by now, and look for nobody any more.
+            await self._start_next(run.thread_id)
+        # Nothing is awaited between this look and the end of the start: a turn that comes later is taken by itself.
+        if run.queued and self._turns[run_id].is_set():
+            run = msgspec.structs.replace(run, queued=False)
         if not run.queued:
             await self._launch(run)
         return run
@@ -149,11 +182,13 @@ class Runner:
     @contextmanager
     def _being_started(self, run_id: str) -> Iterator[None]:
         """Has whoever wants to end the run wait until it has begun: its row is there before its journal and task."""
-        begun = self._starting[run_id] = asyncio.Event()
+        begun, self._turns[run_id] = asyncio.Event(), asyncio.Event()
+        self._starting[run_id] = begun
         try:
             yield
         finally:
             del self._starting[run_id]
+            del self._turns[run_id]
             begun.set()
 
     async def _thread_for(self, request: RunRequest, *, by: Principal) -> Thread:
@@ -168,7 +203,8 @@ class Runner:
         return thread
 
     async def _create_row(self, request: RunRequest, thread: Thread, *, run_id: str, model: str, by: Principal) -> Run:
-        """Inserts the run's row, making room on its thread as the strategy says. Raises ThreadBusy."""
+        """Inserts the run's row; where the thread is busy it waits for its turn, or as the strategy says. Raises
+        ThreadBusy."""
         now = utc_now()
         parts = (Text(text=request.input),) if isinstance(request.input, str) else request.input
         run = Run(
@@ -187,27 +223,45 @@ class Runner:
             cell=request.cell,
             follow_up_to_run_id=request.follow_up_to_run_id,
         )
-        if request.multitask not in (Multitask.INTERRUPT, Multitask.ROLLBACK):
-            return await self._insert_row(run, by=by)
-        # One after the other: many at once would all end the same run and all but one fail again.
-        lock = self._making_room.setdefault(thread.thread_id, asyncio.Lock())
-        async with lock:
-            return await self._insert_row(run, by=by)
-
-    async def _insert_row(self, run: Run, *, by: Principal) -> Run:
         while True:
+            asked_at = machine_clock()
             try:
-                return await self._rows.create_run(run)
+                created = await self._rows.create_run(run, holder=self._leases.holder)
+                self._leases.created(run.run_id, asked_at=asked_at)
+                return created
             except ThreadBusy:
-                if run.multitask is Multitask.ENQUEUE:
+                if run.multitask is not Multitask.REJECT:
+                    # What is to make room waits first: nobody's run ends for one that could not be written down.
                     run = msgspec.structs.replace(run, queued=True)
                 elif not await self._make_room(run.thread_id, run.multitask, by=by):
                     raise
 
+    async def _take_place(self, run: Run, *, by: Principal) -> None:
+        """Ends what is active on the thread, until it is this run's turn. One run after the other: many at once would
+        all end the same one."""
+        turn, lock = self._turns[run.run_id], self._making_room.setdefault(run.thread_id, asyncio.Lock())
+        waiting = [asyncio.ensure_future(lock.acquire()), asyncio.ensure_future(turn.wait())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            # Without its lease its turn comes at the server that took it up: waiting here it would wait for itself.
+            while not turn.is_set() and not self._is_closing and self._leases.number(run.run_id) is not None:
+                try:
+                    self._leases.check(run.run_id)
+                    await self._make_room(run.thread_id, run.multitask, by=by)
+                except AgentError as fault:
+                    log.warning("Run %s waits for room on its thread: %s", run.run_id, fault)
+                    await asyncio.sleep(TRY_AGAIN_S)
+                await self._start_next(run.thread_id)
+                await asyncio.sleep(ROOM_S if self._is_shared else 0)
+        finally:
+            for one in waiting:
+                one.cancel()
+            if not waiting[0].cancelled() and waiting[0].done():
+                lock.release()
+
     async def _make_room(self, thread_id: str, strategy: Multitask, *, by: Principal) -> bool:
         """Ends the thread's active run where the strategy says so; tells whether it is worth trying again."""
-        page = await self._rows.list_runs(by=by, thread_id=thread_id, statuses=tuple(ACTIVE))
-        active = next((run for run in page.items if not run.queued), None)
+        active = await self._rows.active_run(thread_id)
         if active is None:
             return True
         task = self._tasks.get(active.run_id)
@@ -261,18 +315,25 @@ class Runner:
     async def _forget(self, run: Run) -> None:
         """Undoes a start that could not be made durable."""
         try:
-            await self._rows.save_run(msgspec.structs.replace(run, status=RunStatus.ERROR, ended_at=utc_now()))
+            ended = msgspec.structs.replace(run, status=RunStatus.ERROR, ended_at=utc_now())
+            await self._rows.save_run(ended, lease_no=self._leases.number(run.run_id))
             await self._journal.close(run.run_id)
             self._lines.delete(run.run_id)
             await self._rows.delete_run(run.run_id, by=SYSTEM)
-        except (StorageError, OSError):
+        except (StorageError, LeaseLost, OSError):
             log.exception("Run %s could not be started and not be forgotten; start-up will end it.", run.run_id)
+        finally:
+            await self._give_back(run.run_id)
 
     # --- carry out ------------------------------------------------------------------------------------------
 
     async def _launch(self, run: Run) -> None:
         grants = self._thread_grants.setdefault(run.thread_id, set())
-        active = await prepare(run, means=self._means, toolbox=self._toolbox, thread_grants=grants)
+        try:
+            active = await prepare(run, means=self._means, toolbox=self._toolbox, thread_grants=grants)
+        except BaseException:
+            await self._give_back(run.run_id)
+            raise
         stop = Stop()
         self._active[run.run_id], self._stops[run.run_id] = active, stop
         task = asyncio.create_task(self._own(active, stop), name=f"run {run.run_id}")
@@ -282,32 +343,63 @@ class Runner:
         """Owns a run from its first step to its last: nothing it raises is lost."""
         try:
             is_over = await supervise(run, stop, projection=self._projection)
+        except LeaseLost as fault:
+            log.warning("Run %s is left to another server: %s", run.run_id, fault)
+            return
         except Exception:
             log.exception("Run %s could not be brought to an end; start-up will.", run.run_id)
             return
         finally:
+            await self._give_back(run.run_id)
             self._active.pop(run.run_id, None)
             self._stops.pop(run.run_id, None)
             self._tasks.pop(run.run_id, None)
         if is_over:
             await self._start_next(run.thread_id)
 
+    def _let_go(self, run_id: str) -> None:
+        """Stops what another server may carry out by now."""
+        if (stop := self._stops.get(run_id)) is not None:
+            stop.leave()
+        else:
+            # It waits for its turn, and whoever takes it up needs its journal.
+            self._keep(self._journal.close(run_id))
+
+    async def _give_back(self, run_id: str) -> None:
+        """Lets go of a run that is not carried out here any more. The lease goes last: whoever takes the run up now
+        finds its journal closed."""
+        await self._journal.close(run_id)
+        await self._leases.release(run_id)
+
     async def _start_next(self, thread_id: str) -> None:
         if self._is_closing:
             return
         try:
-            while (run := await self._rows.next_queued(thread_id)) is not None:
+            owner = self._leases.holder.owner
+            while (run := await self._rows.next_queued(thread_id, owner=owner)) is not None:
                 if (ending := self._ending.get(run.run_id)) is not None:
                     await asyncio.wait({ending})
                     continue
+                if run.run_id in self._starting:
+                    self._turns[run.run_id].set()
+                    return
+                if self._leases.number(run.run_id) is None and not await self._leases.take(run.run_id):
+                    return
                 with self._being_started(run.run_id):
                     await self._launch(run)
                 return
-        except StorageError:
-            log.exception("The next run of thread %s could not be started; start-up will.", thread_id)
+        except Exception:
+            # Nobody waits for what this raises: it is called when another run is over.
+            log.exception("The next run of thread %s could not be started; a later look or start-up will.", thread_id)
 
     def _told_status(self, run_id: str, status: RunStatus) -> None:
-        asyncio.get_running_loop().create_task(self._tell_status(run_id, status))
+        self._keep(self._tell_status(run_id, status))
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does something beside everything else: a task that nobody holds may be swept away in the middle."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     async def _tell_status(self, run_id: str, status: RunStatus) -> None:
         try:
@@ -325,18 +417,24 @@ class Runner:
 
     # --- people ---------------------------------------------------------------------------------------------
 
-    async def interrupt(self, run_id: str, *, by: Principal) -> Run:
-        """Stops a run at once and returns when it is over. Raises RunNotFound, RunFinished."""
+    async def interrupt(self, run_id: str, *, by: Principal, if_queued: bool = False) -> Run:
+        """Stops a run at once and returns when it is over; with `if_queued` only one that has not begun. Raises
+        RunNotFound, RunFinished, RunActive, RunElsewhere."""
         run = await self._rows.get_run(run_id, by=by)
-        if (begun := self._starting.get(run_id)) is not None:
+        while (begun := self._starting.get(run_id)) is not None:
             await begun.wait()
             run = await self._rows.get_run(run_id, by=by)
+        # Nothing is awaited from here to the deed: what has not begun now does not begin meanwhile.
         stop, task = self._stops.get(run_id), self._tasks.get(run_id)
         if stop is not None and task is not None:
+            if if_queued:
+                raise RunActive(f"Run {run_id} has begun: it waits for its turn no more. Interrupt it to stop it.")
             stop.request(by.name)
             await asyncio.wait({task}, timeout=INTERRUPT_WAIT_S)
         elif run.status.is_terminal:
             raise RunFinished(f"Run {run_id} is over: it ended as {run.status}.", details={"status": run.status})
+        elif self._is_elsewhere(run):
+            await self._errands.pass_on(run_id, "interrupt", {"if_queued": if_queued}, by=by)
         else:
             await self._end_unstarted(run)
         return await self._rows.get_run(run_id, by=by)
@@ -350,9 +448,15 @@ class Runner:
         await asyncio.shield(self._ending[run.run_id])
 
     async def _end_queued(self, run: Run) -> None:
-        if not (await self._rows.get_run(run.run_id, by=SYSTEM)).status.is_terminal:
+        if (await self._rows.get_run(run.run_id, by=SYSTEM)).status.is_terminal:
+            return
+        if self._leases.number(run.run_id) is None and not await self._leases.take(run.run_id):
+            self._leases.check(run.run_id)
+        try:
             transcript = await self._journal.open(run.run_id)
             await self._end(run.run_id, RunStatus.INTERRUPTED, transcript)
+        finally:
+            await self._give_back(run.run_id)
 
     async def resolve(
         self,
@@ -368,8 +472,15 @@ class Runner:
     ) -> Approval:
         """Decides an approval, named by its id or by a tool call that has exactly one pending.
 
-        Raises RunNotFound, RunFinished, ApprovalNotFound, AlreadyResolved, Forbidden, InvalidArguments.
+        Raises RunNotFound, RunFinished, ApprovalNotFound, AlreadyResolved, Forbidden, InvalidArguments, RunElsewhere.
         """
+        if self._is_elsewhere(await self._rows.get_run(run_id, by=by)):
+            named = {"approval_id": approval_id, "tool_call_id": tool_call_id}
+            given = {"decision": decision, "arguments": arguments, "reason": reason, "remember": remember}
+            await self._errands.pass_on(run_id, "resolve", named | given, by=by)
+            decided = (await self._journal.load(run_id)).approvals.values()
+            its = [one for one in decided if approval_id == one.approval_id or tool_call_id == one.tool_call_id]
+            return its[-1]
         run = await self._get_active(run_id, by=by)
         if not by.may_approve:
             raise Forbidden(
@@ -394,22 +505,42 @@ class Runner:
         )
 
     async def answer(self, run_id: str, request_id: str, content: str, *, by: Principal) -> None:
-        """Answers a question of the run. Raises RunNotFound, RunFinished, InputNotFound, AlreadyResolved."""
+        """Answers a question of the run. Raises RunNotFound, RunFinished, InputNotFound, AlreadyResolved,
+        RunElsewhere."""
+        if self._is_elsewhere(await self._rows.get_run(run_id, by=by)):
+            return await self._errands.pass_on(run_id, "answer", {"request_id": request_id, "content": content}, by=by)
         run = await self._get_active(run_id, by=by)
-        await run.answer(request_id, clean(content), by=by)
+        return await run.answer(request_id, clean(content), by=by)
+
+    def _is_elsewhere(self, run: Run) -> bool:
+        """Tells whether another server carries the run out, or will take it up in a moment."""
+        return self._is_shared and not run.status.is_terminal and self._leases.number(run.run_id) is None
+
+    async def _do(self, errand: Errand) -> None:
+        """Does what another server asks of a run that is carried out here. Raises AgentError."""
+        given = errand.arguments
+        match errand.deed:
+            case "interrupt":
+                await self.interrupt(errand.run_id, by=errand.by, **given)
+            case "resolve":
+                await self.resolve(errand.run_id, by=errand.by, **given | {"decision": Decision(given["decision"])})
+            case "answer":
+                await self.answer(errand.run_id, by=errand.by, **given)
+            case _:
+                raise InvalidRequest(f"This server is older than the one that asks it to {errand.deed!r}: update it.")
 
     async def approvals(self, run_id: str, *, by: Principal) -> list[Approval]:
         """Returns all approvals of a run, pending and decided, oldest first."""
         await self._rows.get_run(run_id, by=by)
         transcript = self._journal.transcript(run_id) or await self._journal.load(run_id)
-        return list(transcript.approvals.values())
+        return [one for one in ask_rows(transcript) if isinstance(one, Approval)]
 
     async def find_approval(self, approval_id: str, *, by: Principal) -> Approval:
-        """Returns an approval of an active run. Raises ApprovalNotFound."""
+        """Returns an approval, of a run that is over too. Raises ApprovalNotFound."""
         for run in tuple(self._active.values()):
             if approval_id in run.transcript.approvals and (by.is_system or run.started.user_id == by.user_id):
                 return run.transcript.approvals[approval_id]
-        raise ApprovalNotFound(f"There is no approval {approval_id} in any run that is going on.")
+        return await self._rows.get_approval(approval_id, by=by)
 
     async def _get_active(self, run_id: str, *, by: Principal) -> ActiveRun:
         row = await self._rows.get_run(run_id, by=by)
@@ -425,6 +556,7 @@ class Runner:
         run = await self._rows.get_run(run_id, by=by)
         await self._rows.delete_run(run_id, by=by)
         await self._journal.delete(run_id)
+        await self._rows.forget()
         self._tell(run, "deleted")
 
     async def delete_thread(self, thread_id: str, *, by: Principal) -> None:
@@ -432,30 +564,87 @@ class Runner:
         _check_may_delete(by)
         for run_id in await self._rows.delete_thread(thread_id, by=by):
             await self._journal.delete(run_id)
+        await self._rows.forget()
 
     # --- life of the process --------------------------------------------------------------------------------
 
     async def recover(self) -> int:
-        """Takes up every run that a stopped server left behind; returns how many. No run stays running unattended."""
+        """Takes up every run that a stopped server left behind; returns how many. No run stays running unattended.
+
+        Where other servers share the store, what they leave is taken up from now on, too.
+        """
+        await self._leases.open()
         try:
             await self._journal.sweep()
+            await self._rows.forget()
         except StorageError:
             log.exception("Deletions that were cut short could not be finished; a later start will.")
-        left = {run.run_id: run for run in await self._rows.active_runs()}
+        left = {run.run_id: run for run in await self._rows.unattended_runs()}
         for run_id in await asyncio.to_thread(lambda: list(self._lines.run_ids())):
             if run_id not in left:
                 try:
                     left[run_id] = await self._rows.get_run(run_id, by=SYSTEM)
                 except RunNotFound:
                     log.warning("The journal of run %s has no row: `jupyter agent rebuild` makes one.", run_id)
-        for run in left.values():
+        taken_up = [run for run in left.values() if await self._take_up(run)]
+        if self._leases.ttl_s is not None:
+            self._looking = asyncio.create_task(self._look_around(self._leases.ttl_s / LOOKS), name="takeover")
+            self._errands.open()
+        return len(taken_up)
+
+    async def _look_around(self, every_s: float) -> None:
+        """Takes up what other servers left, and starts what waited here for a run of theirs."""
+        while True:
+            await asyncio.sleep(every_s)
             try:
-                await self._take_up(run)
+                for run in await self._rows.unattended_runs():
+                    if await self._take_up(run):
+                        log.warning("Run %s was left by its server and goes on here.", run.run_id)
+                await self._look_after_queued()
+            except StorageError as fault:
+                log.warning("What other servers left could not be looked for: %s", fault)
+            except Exception:
+                log.exception("Something that other servers left could not be taken up; it is tried again.")
+
+    async def _look_after_queued(self) -> None:
+        for run_id in self._leases.run_ids:
+            if run_id not in self._tasks and run_id not in self._starting and run_id not in self._ending:
+                run = await self._rows.get_run(run_id, by=SYSTEM)
+                if run.queued and not run.status.is_terminal:
+                    await self._start_next(run.thread_id)
+
+    async def _take_up(self, run: Run) -> bool:
+        """Leases a run and goes on with it; False where another server has it, or could not let go of it yet."""
+        if run.run_id in self._tasks or run.run_id in self._starting or run.run_id in self._ending:
+            return False
+        with self._being_started(run.run_id):
+            try:
+                if not await self._leases.take(run.run_id):
+                    return False
+            except RunNotFound:
+                return False  # it was deleted since it was looked for
+            try:
+                await self._resume(run)
+            except (RunActive, RunFinished, LeaseLost) as fault:
+                # The process that was taken over has the journal's file still: it lets go as soon as it notices. Or
+                # somebody else was quicker and has brought the run to its end.
+                log.info("Run %s cannot be taken up now: %s", run.run_id, fault)
+                await self._give_back(run.run_id)
+                return False
             except Exception:
                 log.exception("Run %s could not be taken up.", run.run_id)
-        return len(left)
+                await self._give_back(run.run_id)
+                return True
+            if run.run_id not in self._tasks and not run.queued:
+                await self._give_back(run.run_id)
+        if run.queued:
+            await self._start_next(run.thread_id)
+        return True
 
-    async def _take_up(self, run: Run) -> None:
+    async def _resume(self, run: Run) -> None:
+        if self._is_shared:
+            # Whoever has the journal still lost the run: it may be stopped in the middle of a write.
+            await asyncio.to_thread(self._lines.expel, run.run_id)
         try:
             transcript = await self._journal.open(run.run_id)
         except JournalDamaged as fault:
@@ -470,14 +659,13 @@ class Runner:
             await self._end(run.run_id, transcript.status, transcript)
         elif run.queued:
             await self._journal.close(run.run_id)
-            await self._start_next(run.thread_id)
         else:
             await self._go_on(run, transcript)
 
     async def _go_on(self, run: Run, transcript: Transcript) -> None:
         """Takes a run up where it stopped; one that brought the server down again and again is ended instead."""
         fruitless = fruitless_restarts(transcript)
-        await self._journal.append(run.run_id, ev.Log(message=RESTARTED))
+        await self._means.append(run.run_id, ev.Log(message=RESTARTED))
         if fruitless >= self.settings.max_fruitless_restarts:
             fault = AgentError(
                 f"The server stopped {fruitless} times while this run was at the same place, so it is not taken up "
@@ -495,12 +683,17 @@ class Runner:
     async def close(self) -> None:
         """Lets go of all runs within the settings' `drain_within_s`; they go on when a server starts again."""
         self._is_closing = True
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait({self._looking})
+        await self._errands.close()
         for stop in self._stops.values():
             stop.leave()
         if self._tasks:
             await asyncio.wait(set(self._tasks.values()), timeout=self.settings.drain_within_s)
         for task in self._tasks.values():
             task.cancel()
+        await self._leases.close()
 
 
 def _text_of(request: RunRequest) -> str:

@@ -5,7 +5,7 @@ import asyncio
 import logging
 from typing import Literal
 
-from ..exceptions import AgentError
+from ..exceptions import AgentError, LeaseLost
 from ..journal import Projection
 from ..records import Outcome, RunStatus
 from .active import ActiveRun
@@ -44,12 +44,15 @@ class Stop:
 
 
 async def supervise(run: ActiveRun, stop: Stop, *, projection: Projection) -> bool:
-    """Carries the run to its end and tells whether it is over: False where it was left for the next process."""
+    """Carries the run to its end and tells whether it is over: False where it was left for the next process.
+
+    Raises LeaseLost where another process may end it.
+    """
     work = asyncio.create_task(_work(run), name=f"work of {run.run_id}")
     fault = await _until_done(run, work, stop)
     if not work.done():
         await _cancel(run, work)
-    if stop.kind == "leave" and fault is None:
+    if isinstance(fault, LeaseLost) or (stop.kind == "leave" and fault is None):
         run.is_over = True
         await run.means.journal.close(run.run_id)
         return False
@@ -113,7 +116,7 @@ async def _cancel(run: ActiveRun, work: asyncio.Task[None]) -> None:
 
 
 async def _close_what_is_open(run: ActiveRun, fault: AgentError | None) -> None:
-    reason = "The run was interrupted: this call was stopped or not executed."
+    reason = "The run was interrupted before this call had a result."
     if fault is not None:
         reason = f"The run ended before this call finished: {fault.message}"
     try:

@@ -184,7 +184,7 @@ def _create(workspace: Path, path: str, data: bytes, stop: threading.Event) -> s
             walk.unmake()
             raise
         lines = data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
-        return f"Created {quoted_name(walk.found)} with {len(data):,} bytes in {lines:,} lines."
+        return f"Created {quoted_name(walk.found)} with {len(data):,} bytes in {lines:,} line{'s' * (lines != 1)}."
 
 
 def _check_new_path(path: str, names: tuple[str, ...]) -> None:

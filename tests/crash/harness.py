@@ -18,6 +18,7 @@ from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, w
 from jupyter_agent import events as ev
 from jupyter_agent import failpoints
 from jupyter_agent.testing import check_events
+from tests.gateway.talk import closed
 from tests.live_server import TOKEN, LiveServer
 
 RUNS_AT_ONCE = 3
@@ -111,6 +112,7 @@ class Follower:
     async def _visit(self) -> None:
         url = f"{self.server.url.replace('http', 'ws')}/jupyter-agent/ws"
         socket = await websocket_connect(HTTPRequest(url, headers={"Authorization": f"token {TOKEN}"}))
+        stream = socket.protocol.stream if socket.protocol else None
         try:
             follow = {"type": "follow", "runId": self.run_id, "tools": ["append_line"], "lastEventId": self.cursor}
             await socket.write_message(msgspec.json.encode(follow))
@@ -118,6 +120,7 @@ class Follower:
                 await self._hear(text.encode() if isinstance(text, str) else text, socket)
         finally:
             socket.close()
+            await closed(stream)
 
     async def _hear(self, line: bytes, socket: WebSocketClientConnection) -> None:
         frame = msgspec.json.decode(line)

@@ -13,7 +13,7 @@ from jupyter_agent import events as ev
 from jupyter_agent.journal import Journal, Projection
 from jupyter_agent.models import ModelCatalog
 from jupyter_agent.records import Approval, Decision, Principal, Run, RunRequest, RunStatus
-from jupyter_agent.runtime import Runner, RunnerSettings
+from jupyter_agent.runtime import Leaseholder, Runner, RunnerSettings
 from jupyter_agent.storage import open_storage
 from jupyter_agent.testing import check_events
 from jupyter_agent.tools import Toolbox, first_toolbox
@@ -53,16 +53,31 @@ class Folder(Environment):
 class World:
     """A runner over a folder. Opening a second one on the same folder is a restart."""
 
-    def __init__(self, folder: Path, *, settings: RunnerSettings, toolbox: Toolbox | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        settings: RunnerSettings,
+        toolbox: Toolbox | None = None,
+        ttl_s: float | None = None,
+        database_url: str = "",
+    ) -> None:
+        """With `ttl_s` it shares its store with other worlds."""
         self.folder = folder
         self.settings = settings
         self.toolbox = toolbox or first_toolbox()
+        self.ttl_s = ttl_s
+        self.database_url = database_url
+        self._is_closed = False
 
     async def open(self) -> "World":
-        self.storage = open_storage(self.folder / "data")
+        self.storage = open_storage(self.folder / "data", self.database_url)
         await self.storage.rows.open()
-        self.projection = Projection(self.storage.rows)
-        self.journal = Journal(self.storage.lines, self.storage.blobs, observer=self.projection, unused_s=0.0)
+        self.leases = Leaseholder(self.storage.rows, ttl_s=self.ttl_s)
+        self.projection = Projection(self.storage.rows, self.storage.blobs, lease_no=self.leases.number)
+        self.journal = Journal(
+            self.storage.lines, self.storage.blobs, observer=self.projection, unused_s=0.0, look_every_s=0.2
+        )
         workspace = self.folder / "work"
         workspace.mkdir(exist_ok=True)
         self.workspace = workspace
@@ -75,11 +90,16 @@ class World:
             toolbox=self.toolbox,
             environment=self.environment,
             settings=self.settings,
+            leases=self.leases,
         )
         self.recovered = await self.runner.recover()
         return self
 
     async def close(self) -> None:
+        """Does nothing to a world that is closed."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         await self.runner.close()
         await self.journal.aclose()
         await self.projection.aclose()
@@ -143,9 +163,12 @@ async def open_world(tmp_path: Path) -> AsyncIterator[OpenWorld]:
     """Opens worlds over one folder; each call is a start of the server."""
     opened: list[World] = []
 
-    async def open_one(*, toolbox: Toolbox | None = None, **settings: Any) -> World:
+    async def open_one(
+        *, toolbox: Toolbox | None = None, ttl_s: float | None = None, database_url: str = "", **settings: Any
+    ) -> World:
         chosen = RunnerSettings(**{"retry_base_s": 0.01} | settings)
-        world = await World(tmp_path, settings=chosen, toolbox=toolbox).open()
+        world = World(tmp_path, settings=chosen, toolbox=toolbox, ttl_s=ttl_s, database_url=database_url)
+        await world.open()
         opened.append(world)
         return world
 

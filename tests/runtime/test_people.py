@@ -174,6 +174,24 @@ async def test_enqueued_runs_start_in_order_when_the_thread_is_free(world: World
     assert ended[0].ended_at <= ended[2].started_at
 
 
+@pytest.mark.parametrize("later_ms", [0, 1, 2, 4, 8, 16, 32, 64])
+async def test_a_queued_run_is_taken_back_or_begins_and_never_both(world: World, later_ms: int) -> None:
+    first = await world.start(["x"])
+    queued = await world.start(
+        [{"text": "why " * 20, "delay_s": 0.01}], thread_id=first.thread_id, multitask=Multitask.ENQUEUE
+    )
+    await world.until_type(first, ev.SessionComplete)
+    await asyncio.sleep(later_ms / 1000)  # somewhere on the way from the end of one to the end of the next
+    try:
+        await world.runner.interrupt(queued.run_id, by=ALICE, if_queued=True)
+    except (RunActive, RunFinished):
+        assert (await world.end(queued)).status is RunStatus.COMPLETED
+        return
+    run = await world.storage.rows.get_run(queued.run_id, by=ALICE)
+    # It may have come to its end before it was looked at; then too nobody interrupted it.
+    assert run.status is RunStatus.COMPLETED or (run.status, run.started_at) == (RunStatus.INTERRUPTED, None)
+
+
 async def test_many_starts_at_once_leave_one_active(world: World) -> None:
     first = await world.start(["x"])
     await world.end(first)
