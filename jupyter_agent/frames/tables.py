@@ -1,16 +1,22 @@
-"""The frames of one run: what each column of turns, tool calls, messages and events says."""
+"""The frames of one run: what each column of turns, tool calls and what else a run has says."""
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from .. import events as ev
 from ..client.rows import Rows
 from ..exceptions import InvalidRequest
-from ..records import Decision, Image, Message, Outcome, Text, Thinking, ToolCall, ToolResult, Usage
+from ..facts.columns import Column, Type
+from ..facts.journal import EVENTS, MESSAGES
+from ..facts.kinds import DECISIONS, OUTCOMES, STATUSES
+from ..records import Approval, InputNeeded, Run, canonical_json
 from ..transcript import ToolCallView, TurnView
-from .columns import BOOL, FLOAT, INT, LENGTH, NAME, TEXT, TIME, Column, one_of, table
+from . import foreign
+from .columns import to_frame, to_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
@@ -20,13 +26,9 @@ def _tokens(name: str) -> Column:
 
     def value(turn: TurnView) -> int | None:
         usage = turn.usage
-        return None if usage is None or _is_unmeasured(usage) else getattr(usage, name)
+        return None if usage is None or usage.is_unmeasured else getattr(usage, name)
 
-    return Column(name, INT, value)
-
-
-def _is_unmeasured(usage: Usage) -> bool:
-    return usage.unmeasured_requests > 0 and usage.total_tokens == 0
+    return Column(name, Type.INT, value)
 
 
 def _length(turn: TurnView) -> timedelta | None:
@@ -38,96 +40,160 @@ def _latency(call: ToolCallView) -> timedelta | None:
 
 
 TURNS = (
-    Column("turn", INT, lambda turn: turn.turn),
-    Column("model", NAME, lambda turn: turn.model),
-    Column("stop_reason", NAME, lambda turn: turn.stop_reason),
+    Column("turn", Type.INT, lambda turn: turn.turn),
+    Column("model", Type.NAME, lambda turn: turn.model),
+    Column("stop_reason", Type.NAME, lambda turn: turn.stop_reason),
     *(_tokens(name) for name in TOKENS),
-    Column("cost", FLOAT, lambda turn: turn.usage.cost if turn.usage else None),
-    Column("tool_calls", INT, lambda turn: len(turn.tool_calls)),
-    Column("started_at", TIME, lambda turn: turn.started_at),
-    Column("finished_at", TIME, lambda turn: turn.finished_at),
-    Column("duration", LENGTH, _length),
-    Column("text", TEXT, lambda turn: turn.text),
-    Column("thinking", TEXT, lambda turn: turn.thinking),
+    Column("cost", Type.FLOAT, lambda turn: turn.usage.cost if turn.usage else None),
+    Column("tool_calls", Type.INT, lambda turn: len(turn.tool_calls)),
+    Column("started_at", Type.TIME, lambda turn: turn.started_at),
+    Column("finished_at", Type.TIME, lambda turn: turn.finished_at),
+    Column("duration", Type.LENGTH, _length),
+    Column("text", Type.TEXT, lambda turn: turn.text),
+    Column("thinking", Type.TEXT, lambda turn: turn.thinking),
 )
 
 TOOL_CALLS = (
-    Column("turn", INT, lambda call: call.turn),
-    Column("tool_call_id", TEXT, lambda call: call.tool_call_id),
-    Column("name", NAME, lambda call: call.name),
-    Column("arguments", TEXT, lambda call: call.approved_arguments or call.arguments),
-    Column("decision", one_of(Decision), lambda call: call.last_decision),
-    Column("outcome", one_of(Outcome), lambda call: call.outcome),
-    Column("is_error", BOOL, lambda call: None if call.result is None else call.is_error),
-    Column("latency", LENGTH, _latency),
-    Column("started_at", TIME, lambda call: call.started_at),
-    Column("finished_at", TIME, lambda call: call.finished_at),
-    Column("result", TEXT, lambda call: call.result),
-    Column("truncated", BOOL, lambda call: call.truncated),
-    Column("error", TEXT, lambda call: call.error),
+    Column("turn", Type.INT, lambda call: call.turn),
+    Column("tool_call_id", Type.TEXT, lambda call: call.tool_call_id),
+    Column("name", Type.NAME, lambda call: call.name),
+    Column("arguments", Type.JSON, lambda call: call.approved_arguments or call.arguments),
+    Column("decision", Type.NAME, lambda call: call.last_decision, DECISIONS),
+    Column("outcome", Type.NAME, lambda call: call.outcome, OUTCOMES),
+    Column("is_error", Type.BOOL, lambda call: None if call.result is None else call.is_error),
+    Column("latency", Type.LENGTH, _latency),
+    Column("started_at", Type.TIME, lambda call: call.started_at),
+    Column("finished_at", Type.TIME, lambda call: call.finished_at),
+    Column("result", Type.TEXT, lambda call: call.result),
+    Column("truncated", Type.BOOL, lambda call: call.truncated),
+    Column("error", Type.TEXT, lambda call: call.error),
 )
 
 
-def _text(message: Message) -> str:
-    """What a message says, its tools' results included."""
-    said = (part.content if isinstance(part, ToolResult) else part.text
-            for part in message.parts if isinstance(part, Text | ToolResult))  # fmt: skip
-    return "\n".join(said)
+def _of_call(look: Callable[[ToolCallView], Any]) -> Callable[[Any], Any]:
+    """What an item of a view says where it is a tool call."""
+    return lambda item: look(item.call) if item.call else None
 
 
-MESSAGES = (
-    Column("role", one_of(("system", "user", "assistant", "tool")), lambda message: message.role),
-    Column("message_id", TEXT, lambda message: message.message_id),
-    Column("text", TEXT, _text),
-    Column("thinking", TEXT, lambda message: "".join(p.text for p in message.parts if isinstance(p, Thinking))),
-    Column("tool_calls", INT, lambda message: sum(isinstance(part, ToolCall) for part in message.parts)),
-    Column("tool_results", INT, lambda message: sum(isinstance(part, ToolResult) for part in message.parts)),
-    Column("images", INT, lambda message: sum(isinstance(part, Image) for part in message.parts)),
+ITEMS = (
+    Column("turn", Type.INT, lambda item: item.turn),
+    Column("kind", Type.NAME, lambda item: item.kind, ("thinking", "text", "tool_call")),
+    Column("text", Type.TEXT, lambda item: item.text),
+    Column("name", Type.NAME, _of_call(lambda call: call.name)),
+    Column("tool_call_id", Type.TEXT, _of_call(lambda call: call.tool_call_id)),
+    Column("arguments", Type.JSON, _of_call(lambda call: call.approved_arguments or call.arguments)),
+    Column("result", Type.TEXT, _of_call(lambda call: call.result)),
+    Column("outcome", Type.NAME, _of_call(lambda call: call.outcome), OUTCOMES),
+    Column("latency", Type.LENGTH, _of_call(_latency)),
+)
+
+APPROVALS = (
+    Column("approval_id", Type.TEXT, lambda approval: approval.approval_id),
+    Column("tool_call_id", Type.TEXT, lambda approval: approval.tool_call_id),
+    Column("name", Type.NAME, lambda approval: approval.tool_name),
+    Column("arguments", Type.JSON, lambda approval: approval.arguments),
+    Column("effects", Type.TEXT, lambda approval: ", ".join(approval.effects)),
+    Column("asked_at", Type.TIME, lambda approval: approval.asked_at),
+    Column("expires_at", Type.TIME, lambda approval: approval.expires_at),
 )
 
 
-def _type(event: Any) -> str:
-    return event.type if isinstance(event, ev.Unknown) else str(type(event).__struct_config__.tag)
+def _of_approval(look: Callable[[Approval], Any]) -> Callable[[Any], Any]:
+    """What something that waits says where it is a tool call."""
+    return lambda waits: look(waits) if isinstance(waits, Approval) else None
 
 
-def _kind(event: Any) -> str | None:
-    return str(type(event.event).__struct_config__.tag) if isinstance(event, ev.AgentEvent) else None
+def _of_question(look: Callable[[InputNeeded], Any]) -> Callable[[Any], Any]:
+    """What something that waits says where it is a question."""
+    return lambda waits: look(waits) if isinstance(waits, InputNeeded) else None
 
 
-def _tool_call_id(event: Any) -> str | None:
-    source = event.event if isinstance(event, ev.AgentEvent) else event
-    return getattr(source, "tool_call_id", None)
-
-
-def _content(event: Any) -> str | None:
-    """The text that streamed: of the answer, the thinking, a tool's output or its result."""
-    source = event.event if isinstance(event, ev.AgentEvent) else event
-    return getattr(source, "content", None) or getattr(source, "result", None)
-
-
-def _place(event: Any) -> ev.Cursor | None:
-    return ev.parse_cursor(event.id)
-
-
-EVENTS = (
-    Column("seq", INT, lambda event: place.seq if (place := _place(event)) else None),
-    Column("epoch", INT, lambda event: place.epoch if (place := _place(event)) else None),
-    Column("id", TEXT, lambda event: event.id),
-    Column("at", TIME, lambda event: getattr(event, "at", None)),
-    Column("type", NAME, _type),
-    Column("kind", NAME, _kind),
-    Column("tool_call_id", TEXT, _tool_call_id),
-    Column("content", TEXT, _content),
+WAITING = (
+    Column(
+        "kind",
+        Type.NAME,
+        lambda waits: "approval" if isinstance(waits, Approval) else "question",
+        ("approval", "question"),
+    ),
+    Column("approval_id", Type.TEXT, _of_approval(lambda approval: approval.approval_id)),
+    Column("request_id", Type.TEXT, _of_question(lambda asked: asked.request_id)),
+    Column("tool_call_id", Type.TEXT, _of_approval(lambda approval: approval.tool_call_id)),
+    Column("name", Type.NAME, _of_approval(lambda approval: approval.tool_name)),
+    Column("arguments", Type.JSON, _of_approval(lambda approval: approval.arguments)),
+    Column("effects", Type.TEXT, _of_approval(lambda approval: ", ".join(approval.effects))),
+    Column("prompt", Type.TEXT, _of_question(lambda asked: asked.prompt)),
+    Column("asked_at", Type.TIME, lambda waits: waits.asked_at),
+    Column("expires_at", Type.TIME, _of_approval(lambda approval: approval.expires_at)),
 )
 
-KINDS = {"turns": TURNS, "tool_calls": TOOL_CALLS, "messages": MESSAGES, "events": EVENTS}
+
+def _cell(name: str) -> Callable[[Run], Any]:
+    return lambda run: getattr(run.cell, name) if run.cell else None
 
 
-def frame(rows: Rows[Any]) -> pd.DataFrame:
-    """Returns the rows as a frame that starts with their run's id. Raises InvalidRequest for kinds without a frame."""
+def _used(name: str) -> Column:
+    return Column(name, Type.INT, lambda run: getattr(run.usage, name))
+
+
+RUNS = (
+    Column("thread_id", Type.TEXT, lambda run: run.thread_id),
+    Column("parent_run_id", Type.TEXT, lambda run: run.parent_run_id),
+    Column("follow_up_to_run_id", Type.TEXT, lambda run: run.follow_up_to_run_id),
+    Column("compare_group_id", Type.TEXT, lambda run: run.compare_group_id),
+    Column("agent", Type.NAME, lambda run: run.agent),
+    Column("model", Type.NAME, lambda run: run.model),
+    Column("status", Type.NAME, lambda run: run.status, STATUSES),
+    Column("created_at", Type.TIME, lambda run: run.created_at),
+    Column("started_at", Type.TIME, lambda run: run.started_at),
+    Column("ended_at", Type.TIME, lambda run: run.ended_at),
+    *(_used(name) for name in (*TOKENS, "total_tokens", "unmeasured_requests")),
+    Column("cost", Type.FLOAT, lambda run: run.usage.cost),
+    Column("model_call_count", Type.INT, lambda run: run.model_call_count),
+    Column("tool_call_count", Type.INT, lambda run: run.tool_call_count),
+    Column("message_count", Type.INT, lambda run: run.message_count),
+    Column("first_human_message", Type.TEXT, lambda run: run.first_human_message),
+    Column("last_ai_message", Type.TEXT, lambda run: run.last_ai_message),
+    Column("error_code", Type.NAME, lambda run: run.error_code),
+    Column("error_message", Type.TEXT, lambda run: run.error_message),
+    Column("notebook", Type.NAME, _cell("notebook")),
+    Column("cell_id", Type.TEXT, _cell("cell_id")),
+    Column("metadata", Type.JSON, lambda run: canonical_json(run.metadata)),
+)
+"""What `ja.runs()` tells of each, of records."""
+
+KINDS = {
+    "runs": RUNS,
+    "turns": TURNS,
+    "tool_calls": TOOL_CALLS,
+    "messages": MESSAGES,
+    "events": EVENTS,
+    "items": ITEMS,
+    "approvals": APPROVALS,
+    "waiting": WAITING,
+}
+
+
+def columns_of(rows: Rows[Any]) -> tuple[Column, ...]:
+    """Returns the columns of these rows; the first names their run, or each one's where they are of several.
+
+    Raises InvalidRequest for kinds without a frame.
+    """
+    if rows.kind in foreign.KINDS:
+        return foreign.KINDS[rows.kind]
     columns = KINDS.get(rows.kind)
     if columns is None:
         raise InvalidRequest(
             f"There is no frame of {rows.kind.replace('_', ' ')}; there is one of {', '.join(sorted(KINDS))}."
         )
-    return table((Column("run_id", TEXT, lambda _: rows.run_id), *columns), rows)
+    return (Column("run_id", Type.TEXT, lambda row: rows.run_id or row.run_id), *columns)
+
+
+def frame(rows: Rows[Any]) -> "pd.DataFrame":
+    """Returns the rows as a DataFrame. Raises InvalidRequest for kinds without a frame."""
+    columns = columns_of(rows)
+    return to_frame(to_table(columns, rows), columns)
+
+
+def arrow(rows: Rows[Any]) -> "pa.Table":
+    """Returns the rows as an Arrow table. Raises InvalidRequest for kinds without a frame."""
+    return to_table(columns_of(rows), rows)

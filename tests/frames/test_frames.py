@@ -8,11 +8,13 @@ import pytest
 import jupyter_agent as ja
 from jupyter_agent import events as ev
 from jupyter_agent.client.feed import Feed
-from jupyter_agent.client.messages import messages_of
 from jupyter_agent.client.rows import Rows
 from jupyter_agent.exceptions import InvalidRequest
+from jupyter_agent.facts.messages import messages_of
 from jupyter_agent.frames.tables import KINDS
-from jupyter_agent.records import Decision, Effect, Outcome, RunStatus, Text, Usage
+from jupyter_agent.records import Decision, Effect, InputNeeded, Outcome, Run, RunStatus, Text, Usage
+from jupyter_agent.widgets.items import items_of
+from tests.frames.schemas import ONE, agreed, schema
 
 ja.run  # noqa: B018 - opening the front door attaches the frames
 START = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -64,10 +66,21 @@ def commit(turn: int, usage: Usage) -> ev.TurnCommitted:
     )  # fmt: skip
 
 
+def asked() -> InputNeeded:
+    return InputNeeded(request_id="inp_1", run_id="run_2", prompt="Which sheet?")
+
+
+def record() -> Run:
+    known = {"run_id": "run_1", "thread_id": "thr_1", "user_id": "owner", "agent": "main", "model": "demo"}
+    return Run(status=RunStatus.RUNNING, created_at=START, updated_at=START, **known)
+
+
 def rows_of(feed: Feed) -> dict[str, Rows]:
     seen = feed.transcript
     items = {"turns": seen.turns, "tool_calls": seen.tool_calls.values()}
     items |= {"messages": messages_of(seen), "events": feed.events}
+    items |= {"items": items_of(seen), "approvals": seen.approvals.values()}
+    items |= {"waiting": [*seen.approvals.values(), asked()], "runs": [record()]}
     return {kind: Rows.of(kind, found, run_id="run_1") for kind, found in items.items()}
 
 
@@ -76,9 +89,18 @@ def test_an_empty_frame_has_the_same_columns_and_types(kind):
     empty, full = Rows.of(kind, (), run_id="run_1").df, rows_of(fed())[kind].df
     assert len(empty) == 0
     assert len(full) > 0
-    assert list(empty.columns) == list(full.columns)
-    assert empty.columns[0] == "run_id"
-    assert [str(dtype) for dtype in empty.dtypes] == [str(dtype) for dtype in full.dtypes]
+    assert schema(empty) == schema(full) == agreed(ONE, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_arrow_says_the_same_without_pandas(kind):
+    rows = rows_of(fed())[kind]
+    table, frame = rows.arrow(), rows.df
+    assert table.column_names == list(frame.columns)
+    assert table.num_rows == len(frame)
+    assert table.schema == Rows.of(kind, (), run_id="run_1").arrow().schema
+    for name in table.column_names:
+        assert table.column(name).null_count == frame[name].isna().sum(), name
 
 
 def test_turns_sum_to_the_totals_and_unknown_is_not_zero():
@@ -129,6 +151,35 @@ def test_events_of_types_unknown_here_have_a_row():
     assert frame["at"].isna().all()
 
 
+def test_items_are_what_a_view_shows_in_order():
+    items = rows_of(fed())["items"].df
+    assert items.kind.tolist() == ["thinking", "text", "tool_call", "tool_call", "text"]
+    assert items.turn.tolist() == [0, 0, 0, 0, 1]
+    assert items.text.tolist()[:2] == ["Hm.", "I look."]
+    assert items.name.tolist()[2:4] == ["run_cell", "read_file"]
+    assert items.latency[2] == pd.Timedelta(seconds=1.5)
+    assert items.result[3] == "no such file"
+
+
+def test_whatever_waits_is_a_row_that_says_what_it_is():
+    frame = Rows.of("waiting", [*rows_of(fed())["approvals"], asked()]).df
+    assert frame.run_id.tolist() == ["run_1", "run_2"]
+    assert frame.kind.tolist() == ["approval", "question"]
+    assert frame.name.tolist()[0] == "run_cell"
+    assert frame.prompt.tolist()[1] == "Which sheet?"
+    assert frame.request_id.tolist()[1] == "inp_1"
+    of_approvals = frame[["approval_id", "tool_call_id", "name", "arguments", "effects", "expires_at"]].isna()
+    assert of_approvals.all(axis=1).tolist() == [False, True]
+    assert frame[["request_id", "prompt"]].isna().all(axis=1).tolist() == [True, False]
+
+
+def test_approvals_of_several_runs_each_name_their_own():
+    approvals = rows_of(fed())["approvals"]
+    frame = Rows.of("approvals", approvals).df
+    assert frame.run_id.tolist() == [approval.run_id for approval in approvals] == ["run_1"]
+    assert frame.effects.tolist() == ["exec"]
+
+
 def test_a_kind_without_a_frame_says_so():
-    with pytest.raises(InvalidRequest, match="no frame of approvals"):
-        _ = Rows.of("approvals", ()).df
+    with pytest.raises(InvalidRequest, match="no frame of inputs"):
+        _ = Rows.of("inputs", ()).df
