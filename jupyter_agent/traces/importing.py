@@ -1,0 +1,78 @@
+"""`ja.import_traces`: the logs of other agents as our facts."""
+
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from ..exceptions import InvalidRequest
+from .book import Book
+from .formats import claude_code, inspect_ai, openai, openhands, otel, swe_agent
+from .imported import ImportedTraces
+from .source import DOCUMENT_BYTES, Record, Source, records
+
+FORMATS: Final[dict[str, ModuleType]] = {
+    module.NAME: module for module in (otel, inspect_ai, swe_agent, openhands, claude_code, openai)
+}
+"""By name, those first whose records are told from others most surely."""
+AUTO: Final = "auto"
+RECORDS_LOOKED_AT: Final = 50
+KEYS_SHOWN: Final = 8
+
+
+def import_traces(
+    source: str | Path | bytes,
+    format: str = AUTO,  # noqa: A002 - the spec's name
+    *,
+    limit: int = DOCUMENT_BYTES,
+) -> ImportedTraces:
+    """Reads the log of another agent, from a path or bytes, and returns all that is in it.
+
+    Formats: "openai" (message lists), "otel" (OpenTelemetry GenAI spans as OTLP JSON), "inspect" (`.eval` and JSON
+    logs), "swe-agent" (`.traj`, of mini-swe-agent too), "openhands" (event logs), "claude-code" (session files); "auto"
+    looks which it is. JSON lines are read line by line; one JSON document, or one member of an `.eval`, may have
+    `limit` bytes. Counts are exact; what has no place among our facts is counted in `unmapped`. Nothing is written and
+    no server is needed.
+
+    Raises NotFound for a path that is not there, TooLarge for a document over the limit, InvalidRequest for what is
+    empty, damaged, of none of these formats, or without any run.
+    """
+    if format != AUTO and format not in FORMATS:
+        raise InvalidRequest(f"There is no format {format!r}: give {AUTO!r}, {', '.join(map(repr, FORMATS))}.")
+    opened = Source(source, limit=limit)
+    reader = FORMATS[format] if format != AUTO else _guess(opened)
+    book = Book(format=reader.NAME, seed=opened.seed)
+    reader.read(opened, book)
+    if not book.runs:
+        found = "; ".join(f"{item.kind} ({item.count:,})" for item in islice(book.unmapped(), KEYS_SHOWN)) or "nothing"
+        raise InvalidRequest(f"No run was found in {opened.name}, read as {reader.NAME}. What was in it: {found}.")
+    return ImportedTraces(book, opened.name)
+
+
+def _guess(source: Source) -> ModuleType:
+    """Returns the format of a source. Raises InvalidRequest for none."""
+    if source.head.startswith(b"PK"):
+        return inspect_ai
+    if b"\0" in source.head and not source.head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InvalidRequest(
+            f"{source.name} is neither JSON nor a zip file of Inspect: it begins with {source.head[:8]!r}. "
+            f"What is read: {', '.join(FORMATS)}."
+        )
+    looked_at = list(islice(records(source, lambda *_: None), RECORDS_LOOKED_AT))
+    for record in looked_at:
+        for reader in FORMATS.values():
+            if reader.matches(record.value):
+                return reader
+    raise InvalidRequest(
+        f"{source.name} is of none of the formats that are read ({', '.join(FORMATS)}): {_seen(looked_at)}. Name one "
+        "with format= where you know better."
+    )
+
+
+def _seen(looked_at: list[Record]) -> str:
+    if not looked_at:
+        return "no line of it is JSON"
+    value = looked_at[0].value
+    if isinstance(value, dict):
+        return f"it has the fields {', '.join(map(repr, islice(value, KEYS_SHOWN)))}"
+    return f"it is a {type(value).__name__}" if not isinstance(value, list) else f"it is a list of {len(value):,}"

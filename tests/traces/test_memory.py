@@ -1,0 +1,70 @@
+"""Memory grows with what is found, not with the file."""
+
+import json
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from tests.traces import test_inspect, test_otel
+
+PROGRAM = """
+import resource, sys
+import jupyter_agent as ja
+ja.import_traces(b'[{"role": "user", "content": "x"}]').runs.df
+
+def peak_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+before = peak_mb()
+found = ja.import_traces(sys.argv[1])
+print(len(found.messages), len(found.tool_calls), peak_mb() - before)
+"""
+LONG = "0123456789abcdef" * 8_192  # 128 KiB, a tool's output
+
+
+def talk(path):
+    """A conversation of 1,000 calls with long outputs, a message a line."""
+    with path.open("w") as stream:
+        for number in range(1_000):
+            call = {"id": "c", "type": "function", "function": {"name": "cat", "arguments": "{}"}}
+            stream.write(json.dumps({"role": "assistant", "content": "", "tool_calls": [call]}) + "\n")
+            stream.write(json.dumps({"role": "tool", "tool_call_id": "c", "content": f"{number} {LONG}"}) + "\n")
+    return 2_000, 1_000
+
+
+def log(path):
+    """A log of Inspect with 100 samples of a megabyte each."""
+    sample = {**test_inspect.SAMPLE, "store": {str(number): LONG for number in range(8)}}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as made:
+        made.writestr("header.json", json.dumps(test_inspect.HEADER))
+        for number in range(100):
+            made.writestr(f"samples/{number}_epoch_1.json", json.dumps({**sample, "id": number, "uuid": str(number)}))
+    return 600, 300
+
+
+def spans(path):
+    """A trace of 120 model calls, each of which tells all messages before it again."""
+    history = [test_otel.GO]
+    with path.open("w") as stream:
+        for number in range(120):
+            answer = test_otel.says("assistant", test_otel.asks("c"), test_otel.text(str(number)))
+            call = test_otel.chat(f"s{number}", number, history, [answer], 1, 1)
+            stream.write(json.dumps(test_otel.otlp(call)) + "\n")
+            history += [answer, test_otel.says("tool", test_otel.gives("c", f"{number} {LONG[:16_384]}"))]
+    return 1 + 1 + 120 + 119, 120
+
+
+@pytest.mark.parametrize(("write", "name"), [(talk, "talk.jsonl"), (log, "log.eval"), (spans, "spans.jsonl")])
+def test_a_hundred_megabytes_are_read_in_a_part_of_that(tmp_path, write, name):
+    path = tmp_path / name
+    expected = write(path)
+    size_mb = path.stat().st_size / 2**20
+    assert size_mb > 90
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, path], capture_output=True, text=True, timeout=110, check=True
+    )
+    messages, calls, grown_mb = done.stdout.split()
+    assert (int(messages), int(calls)) == expected
+    assert float(grown_mb) < size_mb / 2
