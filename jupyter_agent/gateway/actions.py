@@ -4,13 +4,14 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never
 
 import msgspec
 
 from ..exceptions import BlobNotFound, Forbidden, InvalidRequest, RunFinished, RunNotFound
 from ..journal import Journal
-from ..journal.projection import row_of
+from ..journal.rows import row_of
 from ..protocol import commands
 from ..protocol.commands import AnyCommand
 from ..records import ID_PATTERN, Decision, Principal, Run, RunRequest, RunStatus
@@ -22,11 +23,14 @@ from .client_tools import ClientTools
 from .once import MAX_CLIENT_ID_CHARS, Once
 from .sniffing import is_digest
 from .stream import RunStream
+from .telling import Telling
 
 if TYPE_CHECKING:
     from .connection import Connection
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 NEEDS: Final[dict[type, tuple[Action, str]]] = {
     commands.Follow: ("read", "runs"),
@@ -65,6 +69,7 @@ class Actions:
         self.storage = storage
         self.journal = journal
         self.runner = runner
+        self.telling = Telling(journal)
         self.changes = changes
         self.client_tools = client_tools
         self.reverify_every_s = reverify_every_s
@@ -111,11 +116,18 @@ class Actions:
         except (TimeoutError, RunNotFound):
             return
 
-    async def interrupt(self, run_id: str, *, by: Principal) -> Run:
-        """Stops a run at once. Raises RunNotFound, and RunFinished for one that ended by itself."""
+    async def once(self, client_id: str | None, by: Principal, deed: Callable[[], Awaitable[T]]) -> T:
+        """Does it once a client id, whichever way that comes. Raises what the deed raises."""
+        check_client_id(client_id)
+        result: T = await self._once.do(by, client_id, deed)
+        return result
+
+    async def interrupt(self, run_id: str, *, by: Principal, if_queued: bool = False) -> Run:
+        """Stops a run at once. Raises RunNotFound, RunFinished for one that ended by itself, and with `if_queued`
+        RunActive for one that has begun."""
         await self.get_run(run_id, by=by)
         try:
-            run = await self.runner.interrupt(run_id, by=by)
+            run = await self.runner.interrupt(run_id, by=by, if_queued=if_queued)
         except RunFinished:
             run = await self.get_run(run_id, by=by)
         if run.status.is_terminal and run.status is not RunStatus.INTERRUPTED:
@@ -181,13 +193,14 @@ class Actions:
                 return await self._start(command, connection)
             case commands.Interrupt():
                 run_id = _run_id(command.run_id, connection)
-                return await self._act_once(command, by, lambda: self.interrupt(run_id, by=by))
+                deed = partial(self.interrupt, run_id, by=by, if_queued=command.if_queued)
+                return await self.once(command.client_id, by, deed)
             case commands.ToolConfirmation():
                 run_id = _run_id(command.run_id, connection)
-                return await self._act_once(command, by, lambda: self._confirm(command, run_id, by=by))
+                return await self.once(command.client_id, by, lambda: self._confirm(command, run_id, by=by))
             case commands.UserInput():
                 run_id = _run_id(command.run_id, connection)
-                return await self._act_once(command, by, lambda: self._answer(command, run_id, by=by))
+                return await self.once(command.client_id, by, lambda: self._answer(command, run_id, by=by))
             case commands.ClientToolResult():
                 await self.get_run(command.run_id, by=by)
                 return self.client_tools.take_result(command)
@@ -202,10 +215,6 @@ class Actions:
             connection.acknowledge_heartbeat()
         elif isinstance(command, commands.Resume):
             raise InvalidRequest("This socket names no run in its address (chatKey): use `follow` instead of `resume`.")
-
-    async def _act_once(self, command: AnyCommand, by: Principal, deed: Callable[[], Awaitable[Any]]) -> Any:
-        check_client_id(command.client_id)
-        return await self._once.do(by, command.client_id, deed)
 
     async def _follow(self, command: commands.Follow, connection: "Connection") -> None:
         if command.run_id == "*":

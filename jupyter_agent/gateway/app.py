@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import os
+import secrets
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -15,6 +18,7 @@ from tornado import ioloop
 from traitlets import Bool, Dict, Enum, Float, Integer, List, Unicode
 
 from ..exceptions import AgentError, RateLimited, StorageUnavailable
+from ..journal.retention import Limits
 from ..records import Budget, Run
 from ..runtime import RunnerSettings
 from ..runtime.policy import POLICIES
@@ -30,6 +34,7 @@ from .rooms import DRAIN_S, Plan, Rooms, open_rooms
 from .routes import API, ROUTES, handlers
 from .sockets import Sockets
 
+DATABASE_URL: Final = "JUPYTER_AGENT_DATABASE_URL"
 RETRY_OPENING_S: Final = 5.0
 OPENING_S: Final = 30.0
 GOING_AWAY: Final = 1001
@@ -49,6 +54,18 @@ class AgentGateway(ExtensionApp):
     data_folder = Unicode(
         help="""Folder of threads, runs, journals and blobs; one server at a time uses it. The default is a folder of
         its own for each workspace: `<Jupyter's data directory>/jupyter_agent/<workspace's name>-<hash of its path>`."""
+    ).tag(config=True)
+    database_url = Unicode(
+        help="""A PostgreSQL database that keeps threads, runs, journals and blobs instead of the data folder, for
+        example `postgresql://user:password@host:5432/jupyter_agent`; servers may share it. The variable
+        JUPYTER_AGENT_DATABASE_URL says the same and keeps the password out of files, command lines and Jupyter's debug
+        log, which shows all configuration. Needs `pip install 'jupyter_agent[postgres]'`."""
+    ).tag(config=True)
+    lease_ttl_s = Float(
+        10.0,
+        min=1.0,
+        help="""Seconds after which a server that shares its database and does not answer any more loses its runs to
+        the others. It stops them by itself before.""",
     ).tag(config=True)
     workspace = Unicode(
         help="""Folder that the file tools of agents stay inside and kernels start in. Default: the server's root."""
@@ -89,6 +106,25 @@ class AgentGateway(ExtensionApp):
         config=True
     )
 
+    retention_days = Float(
+        None,
+        min=0.0,
+        max=36_500.0,
+        allow_none=True,
+        help="""Days after which a thread that was not changed is deleted with its runs; None keeps it. What would go
+        is shown by `jupyter agent prune --older-than 30d --dry-run`.""",
+    ).tag(config=True)
+    retention_bytes = Integer(
+        None,
+        min=0,
+        allow_none=True,
+        help="""Bytes of the data folder at most: while it holds more, the threads that were not changed for longest are
+        deleted; None for no limit. Not with a `database_url`: what it weighs is not known.""",
+    ).tag(config=True)
+    retention_every_s = Float(
+        3600.0, min=0.1, help="""Seconds between two looks for what is beyond these limits."""
+    ).tag(config=True)
+
     inband_origins = List(
         Unicode(),
         help="""Origins of other pages that may open the socket with a token in the first frame, as exact strings, for
@@ -123,6 +159,7 @@ class AgentGateway(ExtensionApp):
         600.0, min=1.0, help="""Seconds after which an unused kernel is shut down that was started for a thread."""
     ).tag(config=True)
 
+    _told_database_url = ""
     _rooms: Rooms | None = None
     _opening: "asyncio.Task[None] | None" = None
     _fault: AgentError | None = None
@@ -135,8 +172,12 @@ class AgentGateway(ExtensionApp):
         """Prepares what needs no disk: who may speak, who hears of what, and where tools act."""
         server = self.server
         settings = server.web_app.settings
+        # Taken out, so that no kernel and no tool inherits the password.
+        self._told_database_url = os.environ.pop(DATABASE_URL, "")
         scrubbed = [*settings.get("extra_log_scrub_param_keys", ()), "chatKey", "lastEventId"]
         self.settings["extra_log_scrub_param_keys"] = settings["extra_log_scrub_param_keys"] = scrubbed
+        # Two who were told the same one talk to the same gateway. It opens nothing, and is another after a restart.
+        self.gateway_id = f"gw_{secrets.token_hex(10)}"
         self.redact = Redaction(lambda: [str(getattr(settings["identity_provider"], "token", "") or "")])
         install(server.log, self.redact)
         self.changes = Changes()
@@ -201,6 +242,8 @@ class AgentGateway(ExtensionApp):
         reason = self.tools_off_reason
         return Plan(
             folder=self.folder,
+            database_url=self.database_url or self._told_database_url,
+            lease_ttl_s=self.lease_ttl_s,
             default_model=self.default_model,
             base_urls={name: dict(entry) for name, entry in self.base_urls.items()},
             prices={name: dict(entry) for name, entry in self.prices.items()},
@@ -218,6 +261,11 @@ class AgentGateway(ExtensionApp):
                 approval_timeout_s=self.approval_timeout_s,
                 input_timeout_s=self.input_timeout_s,
             ),
+            retention=Limits(
+                older_than=None if self.retention_days is None else timedelta(days=self.retention_days),
+                larger_than=self.retention_bytes,
+            ),
+            sweep_every_s=self.retention_every_s,
             reverify_every_s=self.reverify_every_s,
             stalled_after_s=self.stalled_after_s,
         )
@@ -240,7 +288,7 @@ class AgentGateway(ExtensionApp):
                 self._plan(), changes=self.changes, client_tools=self.client_tools, environment=self.environment
             )
             self._fault = None
-            log.info("The agent gateway is open; its data is in %s.", self.folder)
+            log.info("The agent gateway is open; its data is in %s.", self._rooms.storage.name)
         except AgentError as fault:
             self._fault = fault
             log.error("The agent gateway could not be opened: %s", fault.message)

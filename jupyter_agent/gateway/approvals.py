@@ -1,5 +1,6 @@
 """REST of what waits for a person: approvals of tool calls, and questions."""
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -8,6 +9,7 @@ from tornado import web
 
 from ..exceptions import ApprovalNotFound, InputNotFound, RunNotFound
 from ..records import Approval, Decision, InputNeeded, Page
+from ..runtime import Runner
 from .rest import AgentHandler, authorized, operation
 
 Reason = Annotated[str, Meta(max_length=4_000)]
@@ -42,7 +44,7 @@ class RunApprovals(AgentHandler):
 class OneApproval(AgentHandler):
     @web.authenticated
     @authorized(action="read", resource="jupyter_agent:approvals")
-    @operation("An approval of a run that is going on", answer=Approval, faults=(404,))
+    @operation("An approval, also of a run that is over", answer=Approval, faults=(404,))
     async def get(self, approval_id: str) -> None:
         runner = (await self.rooms()).runner
         self.reply(await runner.find_approval(self.known(approval_id, ApprovalNotFound), by=self.principal))
@@ -52,15 +54,19 @@ class OneApproval(AgentHandler):
     @operation("Decide; the first decision stands", body=Verdict, answer=Approval, faults=(403, 404, 409))
     async def post(self, approval_id: str) -> None:
         sent = self.sent(Verdict)
-        runner = (await self.rooms()).runner
-        asked = await runner.find_approval(self.known(approval_id, ApprovalNotFound), by=self.principal)
+        rooms = await self.rooms()
+        deed = partial(self._decide, self.known(approval_id, ApprovalNotFound), sent, rooms.runner)
+        self.reply(await rooms.actions.once(self.key, self.principal, deed))
+
+    async def _decide(self, approval_id: str, sent: Verdict, runner: Runner) -> Approval:
+        asked = await runner.find_approval(approval_id, by=self.principal)
         arguments = sent.arguments
         if isinstance(arguments, dict):
             arguments = msgspec.json.encode(arguments).decode()
         decision = Decision.REJECT
         if sent.approved:
             decision = Decision.APPROVE if arguments is None else Decision.EDIT
-        decided = await runner.resolve(
+        return await runner.resolve(
             asked.run_id,
             decision=decision,
             by=self.principal,
@@ -69,7 +75,6 @@ class OneApproval(AgentHandler):
             reason=sent.reason,
             remember=sent.remember,
         )
-        self.reply(decided)
 
 
 class RunInputs(AgentHandler):
@@ -89,7 +94,8 @@ class OneInput(AgentHandler):
     @operation("Answer a question of a run", body=Answer, status=204, faults=(404, 409))
     async def post(self, run_id: str, request_id: str) -> None:
         sent = self.sent(Answer)
-        runner = (await self.rooms()).runner
-        run_id = self.known(run_id, RunNotFound)
-        await runner.answer(run_id, self.known(request_id, InputNotFound), sent.content, by=self.principal)
+        rooms = await self.rooms()
+        named = self.known(run_id, RunNotFound), self.known(request_id, InputNotFound)
+        deed = partial(rooms.runner.answer, *named, sent.content, by=self.principal)
+        await rooms.actions.once(self.key, self.principal, deed)
         self.reply(None, 204)

@@ -43,6 +43,7 @@ class Changes:
             status=run.status,
             agent=run.agent,
             model=run.model,
+            follow_up_to_run_id=run.follow_up_to_run_id,
         )
         self._tell(run.user_id, frame)
         for watcher in tuple(self._watchers):

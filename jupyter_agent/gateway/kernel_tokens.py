@@ -18,6 +18,8 @@ from ..records import Principal
 
 URL_VARIABLE: Final = "JUPYTER_AGENT_URL"
 TOKEN_VARIABLE: Final = "JUPYTER_AGENT_TOKEN"  # noqa: S105 - the name of a variable
+APPROVALS_VARIABLE: Final = "JUPYTER_AGENT_APPROVALS"
+"""Says 1 where the token may approve, so that the kernel's views offer it; it grants nothing."""
 PREFIX: Final = "jupyter-agent-kernel-"
 
 
@@ -60,8 +62,11 @@ class KernelTokens:
         given = kwargs.get("env")
         # A copy of ours, since a caller's dictionary may be used for other kernels.
         kwargs["env"] = {
-            **(os.environ if given is None else given), URL_VARIABLE: self.base_url(), TOKEN_VARIABLE: token
-        }  # fmt: skip
+            **(os.environ if given is None else given),
+            URL_VARIABLE: self.base_url(),
+            TOKEN_VARIABLE: token,
+            APPROVALS_VARIABLE: "1" if self.may_approve else "0",
+        }
         try:
             grant.kernel_id = await start(*args, **kwargs)
         except BaseException:

@@ -17,6 +17,12 @@ REFERENCE: Final = "#/components/schemas/{name}"
 ALWAYS: Final = (401, 403, 500, 503)
 """What every route may answer: a stranger, an authorizer that says no, a bug, a store that is not there."""
 
+WITHOUT_BODY: Final = {
+    204: "The cursor is the last event of a run that is over.",
+    304: "It is what the entity tag of `If-None-Match` stands for.",
+}
+"""What is no fault and says nothing more."""
+
 PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
 }
@@ -115,6 +121,8 @@ def _query(query: Any, known: Mapping[int, Schema], components: Mapping[str, Any
         parameter: Schema = {"name": name, "in": "query", "required": False, "schema": chosen}
         if chosen.get("type") == "array":
             parameter |= {"style": "form", "explode": False}
+        if chosen.get("type") == "object":
+            parameter |= {"style": "deepObject", "explode": True}
         found.append(parameter)
     return found
 
@@ -130,8 +138,8 @@ def _responses(one: Operation, known: Mapping[int, Schema], *, is_checked: bool)
     responses: Schema = {str(one.status): ok}
     codes = {*ALWAYS, *one.faults} | ({413, 422} if is_checked else set())
     for code in sorted(codes):
-        if code == 204:
-            responses.setdefault("204", {"description": "The cursor is the last event of a run that is over."})
+        if code in WITHOUT_BODY:
+            responses.setdefault(str(code), {"description": WITHOUT_BODY[code]})
         elif str(code) not in responses:
             responses[str(code)] = {"description": "Refused; the body says why.", "content": fault}
     return responses

@@ -4,6 +4,7 @@ Rules: every verb is `@web.authenticated` and `@authorized(action=…, resource=
 what belongs to somebody else is answered like what does not exist.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable
@@ -36,6 +37,8 @@ NOT_OURS: Final = frozenset({"token", "_xsrf", "no_track_activity"})
 """Query parameters that Jupyter itself reads."""
 
 _is_id: Final = re.compile(ID_PATTERN).fullmatch
+_is_in_map: Final = re.compile(r"(\w+)(?:\.(.*)|\[(.*)\])", re.DOTALL).fullmatch
+"""A parameter that is one key of an object: `metadata.key`, or `metadata[key]` as OpenAPI's deepObject has it."""
 _CODES: Final = {400: "invalid_request", 401: "unauthenticated", 403: "forbidden", 404: "not_found",
                  405: "method_not_allowed", 413: "too_large"}  # fmt: skip
 
@@ -142,18 +145,28 @@ class AgentHandler(KernelAware, APIHandler):
             raise _too_deep()
         return checked(clean(value), kind)
 
+    @property
+    def key(self) -> str | None:
+        """What makes a request safe to send again: the `clientId` of the command that means the same."""
+        return self.request.headers.get("Idempotency-Key")
+
     def asked(self, kind: type[T]) -> T:
         """Returns the query parameters as this type. Raises InvalidRequest naming each wrong one."""
-        lists = {
-            field.encode_name
-            for field in msgspec.structs.fields(kind)  # type: ignore[arg-type]
-            if "tuple" in str(field.type)
-        }
+        types = {one.encode_name: str(one.type) for one in msgspec.structs.fields(kind)}  # type: ignore[arg-type]
+        lists = {name for name, type_ in types.items() if "tuple" in type_}
+        maps = {name for name, type_ in types.items() if "dict" in type_}
         found: dict[str, Any] = {}
         for name, values in self.request.query_arguments.items():
             texts = [clean(value.decode("utf-8", "replace")) for value in values]
             # A bare number is what browsers append to get past their caches.
             if name in NOT_OURS or (name.isdigit() and not any(texts)):
+                continue
+            if (parts := _is_in_map(name)) and parts[1] in maps:
+                # Tornado reads names byte by byte.
+                key = (parts[2] or parts[3] or "").encode("latin-1").decode("utf-8", "replace")
+                # Beside a parameter that is the whole object, which is refused, it counts for nothing.
+                if isinstance(kept := found.setdefault(parts[1], {}), dict):
+                    kept[clean(key)] = texts[-1]
                 continue
             found[name] = [one for text in texts for one in text.split(",")] if name in lists else texts[-1]
         return checked(found, kind, strict=False, what="query")
@@ -167,18 +180,29 @@ class AgentHandler(KernelAware, APIHandler):
 
     # --- answering ------------------------------------------------------------------------------------------
 
-    def reply(self, value: Any = None, status: int = 200) -> None:
+    def reply(self, value: Any = None, status: int = 200, *, cache: str = "no-store") -> None:
         """Answers with a record as JSON, or with nothing."""
         self.set_status(status)
         if value is None:
             self.clear_header("Content-Type")
             self.finish()
         else:
-            self.set_header("Cache-Control", "no-store")
+            self.set_header("Cache-Control", cache)
             if isinstance(value, Page):
                 # A list says that it is empty, and that it is the last.
                 value = {"items": value.items, "nextCursor": value.next_cursor}
             self.finish(msgspec.json.encode(value))
+
+    async def send_part(self, data: bytes, stalled_after_s: float) -> None:
+        """Sends a part of an answer that comes bit by bit. Raises TimeoutError when it is not taken in time."""
+        self.write(data)
+        async with asyncio.timeout(stalled_after_s):
+            await self.flush()
+
+    def hang_up(self) -> None:
+        """Closes the connection in the middle of an answer, so that nobody takes what came for all of it."""
+        if not self._finished and self.request.connection is not None:
+            self.request.connection.stream.close()  # type: ignore[attr-defined]
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answers a fault as `{code, message, details?}`; a bug says nothing of itself."""
@@ -211,7 +235,7 @@ class AgentHandler(KernelAware, APIHandler):
             log.error("%s %s failed.", self.request.method, self.request.path, exc_info=value)
 
     def compute_etag(self) -> None:
-        """No entity tags: states change under the same address."""
+        """No entity tags by themselves: states change under the same address."""
 
 
 def _too_deep() -> InvalidRequest:

@@ -4,16 +4,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from ..journal import Journal, Projection
 from ..journal.archive import decode_detail
+from ..journal.retention import Limits
 from ..models import ModelCatalog
 from ..models.prices import Prices
 from ..records import TurnRecord
-from ..runtime import Runner, RunnerSettings
+from ..runtime import Leaseholder, Runner, RunnerSettings
 from ..runtime.history import load_turns
 from ..storage import Storage, open_storage
 from ..storage.folder import FolderLock
@@ -23,10 +24,14 @@ from .changes import Changes
 from .client_tools import ClientTools
 from .environment import JupyterEnvironment
 from .sniffing import is_digest
+from .sweeping import Sweeper
 
 log = logging.getLogger(__name__)
 
 DRAIN_S: Final = 5.0
+LONG_AT_ONCE: Final = 4
+LOOK_EVERY_S: Final = 1.0
+"""How often followers look for what other servers append to a run: nobody waits longer than two seconds for it."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +39,14 @@ class Plan:
     """What the operator decided, ready to open. `replay` is given by `open_rooms`."""
 
     folder: Path
+    database_url: str = field(repr=False)
+    lease_ttl_s: float
     default_model: str
     base_urls: dict[str, dict[str, Any]]
     prices: dict[str, dict[str, Any]]
     settings: RunnerSettings
+    retention: Limits
+    sweep_every_s: float
     reverify_every_s: float
     stalled_after_s: float
 
@@ -50,16 +59,22 @@ class Rooms:
     journal: Journal
     projection: Projection
     models: ModelCatalog
+    prices: Prices
     toolbox: Toolbox
     runner: Runner
     actions: Actions
+    sweeper: Sweeper
     changes: Changes
     client_tools: ClientTools
     environment: JupyterEnvironment
     lock: FolderLock
+    long_work: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LONG_AT_ONCE))
+    """Held by what takes a thread for long: journals and blobs need threads too. A reader of facts has a process or a
+    connection of its own besides."""
 
     async def close(self) -> None:
         """Lets runs go within five seconds, so that a server that starts again takes them up."""
+        await self.sweeper.close()
         await self.runner.close()
         await self.actions.drain(timeout_s=1.0)
         await self.environment.close()
@@ -80,20 +95,27 @@ async def open_rooms(
     plan: Plan, *, changes: Changes, client_tools: ClientTools, environment: JupyterEnvironment
 ) -> Rooms:
     """Opens everything and takes up the runs that a stopped server left. Raises StorageError; then nothing is open."""
-    storage = await asyncio.to_thread(open_storage, plan.folder)
+    storage = await asyncio.to_thread(open_storage, plan.folder, plan.database_url)
     lock = FolderLock(plan.folder)
     async with contextlib.AsyncExitStack() as undo:
-        await asyncio.to_thread(lock.take)
+        if not storage.is_shared:
+            await asyncio.to_thread(lock.take)
         undo.callback(lock.release)
         await storage.rows.open()
         undo.push_async_callback(storage.close)
-        projection = Projection(storage.rows)
-        journal = Journal(storage.lines, storage.blobs, observer=projection)
+        leases = Leaseholder(storage.rows, ttl_s=plan.lease_ttl_s if storage.is_shared else None)
+        projection = Projection(storage.rows, storage.blobs, lease_no=leases.number)
+        journal = Journal(
+            storage.lines,
+            storage.blobs,
+            observer=projection,
+            look_every_s=LOOK_EVERY_S if storage.is_shared else None,
+        )
         undo.push_async_callback(journal.aclose)
         models = ModelCatalog(
             plan.default_model, base_urls=plan.base_urls, replay=lambda key: recorded_turns(key, storage, journal)
         )
-        toolbox = first_toolbox()
+        toolbox, prices = first_toolbox(), Prices(plan.prices)
         runner = Runner(
             storage=storage,
             journal=journal,
@@ -101,8 +123,9 @@ async def open_rooms(
             models=models,
             toolbox=toolbox,
             environment=environment,
-            prices=Prices(plan.prices),
+            prices=prices,
             settings=plan.settings,
+            leases=leases,
         )
         runner.subscribe(changes.run_changed)
         actions = Actions(
@@ -117,15 +140,26 @@ async def open_rooms(
         taken_up = await runner.recover()
         if taken_up:
             log.info("Took up %d runs that a stopped server left.", taken_up)
+        sweeper = Sweeper(
+            storage=storage,
+            journal=journal,
+            runner=runner,
+            changes=changes,
+            limits=plan.retention,
+            every_s=plan.sweep_every_s,
+        )
+        sweeper.start()
         undo.pop_all()
     return Rooms(
         storage=storage,
         journal=journal,
         projection=projection,
         models=models,
+        prices=prices,
         toolbox=toolbox,
         runner=runner,
         actions=actions,
+        sweeper=sweeper,
         changes=changes,
         client_tools=client_tools,
         environment=environment,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
-from . import approvals, blobs, catalog, openapi, runs, sse, threads
+from . import approvals, blobs, catalog, feedback, frames, openapi, retention, runs, sse, threads
 from .rest import AgentHandler
 from .websocket import AgentSocket
 
@@ -16,20 +16,31 @@ _RUN: Final = r"(?P<run_id>[^/]+)"
 ROUTES: Final[tuple[tuple[str, type[AgentHandler]], ...]] = (
     ("/threads", threads.Threads),
     (r"/threads/(?P<thread_id>[^/]+)", threads.OneThread),
+    (r"/threads/(?P<thread_id>[^/]+)/feedback", feedback.ThreadFeedback),
     ("/runs", runs.Runs),
     (f"/runs/{_RUN}", runs.OneRun),
+    (f"/runs/{_RUN}/transcript", runs.RunTranscript),
+    (f"/runs/{_RUN}/display", runs.RunDisplay),
     (f"/runs/{_RUN}/interrupt", runs.InterruptRun),
     (f"/runs/{_RUN}/events", sse.Events),
     (f"/runs/{_RUN}/turns", runs.Turns),
+    (f"/runs/{_RUN}/traces", runs.Traces),
+    (f"/runs/{_RUN}/usage", runs.RunUsage),
+    (f"/runs/{_RUN}/feedback", feedback.RunFeedback),
+    (f"/runs/{_RUN}/feedback/summary", feedback.RunFeedbackSummary),
+    (r"/feedback/(?P<feedback_id>[^/]+)", feedback.OneFeedback),
     (f"/runs/{_RUN}/approvals", approvals.RunApprovals),
     (f"/runs/{_RUN}/inputs", approvals.RunInputs),
     (rf"/runs/{_RUN}/inputs/(?P<request_id>[^/]+)", approvals.OneInput),
     (r"/approvals/(?P<approval_id>[^/]+)", approvals.OneApproval),
+    (r"/frames/(?P<kind>[^/]+)", frames.Facts),
     ("/blobs", blobs.Blobs),
     (r"/blobs/(?P<digest>[^/]+)", blobs.OneBlob),
     ("/models", catalog.Models),
+    ("/costs", catalog.Costs),
     ("/tools", catalog.Tools),
     ("/policies", catalog.Policies),
+    ("/prune", retention.Prune),
     ("/health", catalog.HealthCheck),
     ("/openapi.json", openapi.Document),
 )

@@ -69,7 +69,7 @@ class Events(AgentHandler):
             await self._flow
         except (StreamClosedError, TimeoutError, asyncio.CancelledError):
             # The listener is gone, or takes nothing: it comes back with the last id that it has.
-            self.detach_listener()
+            self.hang_up()
             return
         self.finish(set_content_type=EVENT_STREAM)
 
@@ -88,16 +88,16 @@ class Events(AgentHandler):
         async with aclosing(frames):
             coming: asyncio.Task[list[bytes]] = asyncio.create_task(anext(frames))
             try:
-                await self._flush(b": stream\n\n", stalled_after_s)
+                await self.send_part(b": stream\n\n", stalled_after_s)
                 while True:
                     done, _ = await asyncio.wait({coming}, timeout=HEARTBEAT_S)
                     if not done:
-                        await self._flush(b": heartbeat\n\n", stalled_after_s)
+                        await self.send_part(b": heartbeat\n\n", stalled_after_s)
                         continue
                     batch = coming.result()
                     for start in range(0, len(batch), 256):
                         part = b"".join(map(_event, batch[start : start + 256]))
-                        await self._flush(part, stalled_after_s)
+                        await self.send_part(part, stalled_after_s)
                     coming = asyncio.create_task(anext(frames))
             except StopAsyncIteration:
                 return
@@ -105,20 +105,10 @@ class Events(AgentHandler):
                 coming.cancel()
                 await asyncio.wait({coming})
 
-    async def _flush(self, data: bytes, stalled_after_s: float) -> None:
-        self.write(data)
-        async with asyncio.timeout(stalled_after_s):
-            await self.flush()
-
     def on_connection_close(self) -> None:
         if (flow := getattr(self, "_flow", None)) is not None:
             flow.cancel()
         super().on_connection_close()
-
-    def detach_listener(self) -> None:
-        """Closes the connection of a listener that is sent nothing more."""
-        if not self._finished and self.request.connection is not None:
-            self.request.connection.stream.close()  # type: ignore[attr-defined]
 
 
 def _event(frame: bytes) -> bytes:

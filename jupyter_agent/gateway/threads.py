@@ -22,6 +22,16 @@ class PageQuery(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknow
     cursor: Cursor | None = None
 
 
+class ThreadsQuery(PageQuery, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Which threads: with these words in their title, whatever their case; `metadata.key=value` (or `metadata[key]`)
+    chooses those whose metadata says so, several all of it."""
+
+    search: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    metadata: Annotated[
+        dict[Annotated[str, Meta(max_length=200)], Annotated[str, Meta(max_length=1_000)]], Meta(max_length=8)
+    ] = {}
+
+
 class NewThread(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """What creates a thread. One's own `threadId` makes it safe to send again."""
 
@@ -40,11 +50,14 @@ class ThreadPatch(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkn
 class Threads(AgentHandler):
     @web.authenticated
     @authorized(action="read", resource="jupyter_agent:threads")
-    @operation("One's threads, last used first", answer=Page[Thread], query=PageQuery)
+    @operation("One's threads, newest first", answer=Page[Thread], query=ThreadsQuery)
     async def get(self) -> None:
-        query = self.asked(PageQuery)
+        query = self.asked(ThreadsQuery)
         rows = (await self.rooms()).storage.rows
-        self.reply(await rows.list_threads(by=self.principal, limit=query.limit, cursor=query.cursor))
+        page = await rows.list_threads(
+            by=self.principal, search=query.search, metadata=query.metadata, limit=query.limit, cursor=query.cursor
+        )
+        self.reply(page)
 
     @web.authenticated
     @authorized(action="write", resource="jupyter_agent:threads")

@@ -13,7 +13,8 @@ from tests.live_server import LiveServer
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MANY = 8
-SCRIPT = {"turns": [{"text": "a b c d e f", "delay_s": 0.02}]}
+SCRIPT = {"turns": [{"text": "a b c d e f", "delay_s": 0.2}]}
+"""Long enough that no run ends by itself before the next one ends it."""
 EXPECTED = {
     "reject": ({201: 1, 409: MANY - 1}, {"completed": 1}),
     "interrupt": ({201: MANY}, {"completed": 1, "interrupted": MANY - 1}),

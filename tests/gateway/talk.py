@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import secrets
 import socket as sockets
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -167,7 +168,7 @@ class Talk:
 
     async def command(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Sends a command and returns its `ack` or `failed`."""
-        client_id = fields.pop("clientId", f"c{id(fields)}-{len(self.heard)}")
+        client_id = fields.pop("clientId", f"c_{secrets.token_hex(8)}")
         await self.say({"type": kind, "clientId": client_id, **fields})
         return await self.until(lambda frame: frame["type"] in ("ack", "failed") and frame.get("clientId") == client_id)
 

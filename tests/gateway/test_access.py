@@ -154,19 +154,23 @@ async def objects_of_alice(server: LiveServer) -> dict[str, str]:
         started = await talk.command("start_run", input="x", model="scripted", script=ASKS)
         asked = await talk.until("tool_confirmation_request")
     attachment = await fetch(server, "POST", f"{API}/blobs", raw=b"alice's own", headers=as_("alice"))
+    rating = f"{API}/runs/{started['result']['runId']}/feedback"
+    rated = await fetch(server, "POST", rating, {"rating": 1}, headers=as_("alice"))
     return {
         "run_id": started["result"]["runId"],
         "thread_id": started["result"]["threadId"],
         "approval_id": asked["approvalId"],
         "request_id": "q1",
         "digest": json.loads(attachment.body)["blob"],
+        "feedback_id": json.loads(rated.body)["feedbackId"],
     }
 
 
 BODIES = {
-    ("patch", "thread_id"): {"title": "stolen"},
-    ("post", "approval_id"): {"approved": True},
-    ("post", "request_id"): {"content": "mine"},
+    ("patch", "<thread_id>"): {"title": "stolen"},
+    ("post", "<approval_id>"): {"approved": True},
+    ("post", "<request_id>"): {"content": "mine"},
+    ("post", "/feedback"): {"rating": -1},
 }
 
 
@@ -175,7 +179,7 @@ BODIES = {
 )
 async def test_what_belongs_to_somebody_else_is_as_if_absent(shared: LiveServer, verb: str, pattern: str) -> None:
     ids = await objects_of_alice(shared)
-    body = next((body for (of, name), body in BODIES.items() if of == verb and f"<{name}>" in pattern), None)
+    body = next((body for (of, name), body in BODIES.items() if of == verb and name in pattern), None)
     theirs = await fetch(shared, verb.upper(), path_of(pattern, **ids), body, headers=as_("mallory"))
     nobodys = {name: "f" * 64 if name == "digest" else f"{value}0" for name, value in ids.items()}
     absent = await fetch(shared, verb.upper(), path_of(pattern, **nobodys), body, headers=as_("mallory"))

@@ -227,8 +227,7 @@ USES_IT = {"turns": [{"calls": [{"name": "frame_shape", "arguments": {"of": "df"
 
 
 async def start_with_tool(talk: Talk, **more: Any) -> str:
-    answer = await talk.command("start_run", input="go", model="scripted", script=USES_IT, clientTools=[TOOL | more],
-                                clientId=f"start-{id(talk)}")  # fmt: skip
+    answer = await talk.command("start_run", input="go", model="scripted", script=USES_IT, clientTools=[TOOL | more])
     assert answer["type"] == "ack", answer
     return str(answer["result"]["runId"])
 

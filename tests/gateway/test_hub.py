@@ -21,8 +21,6 @@ from tests.gateway.talk import ASKS, Talk, connected_to
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
-pytest.importorskip("jupyterhub", reason="JupyterHub is not installed")
-
 ADMIN = "token-of-the-admin-of-these-tests"
 PROXY = '''
 from jupyterhub.proxy import Proxy
@@ -66,10 +64,10 @@ class Hub:
     """A hub with the server of alice. `jar` is the browser of alice after her login."""
 
     def __init__(self, home: Path, *options: str) -> None:
-        from tests.live_server import _free_port
+        from tests.live_server import free_port
 
         self.home = home
-        self.hub, self.server, self.public = _free_port(), _free_port(), _free_port()
+        self.hub, self.server, self.public = free_port(), free_port(), free_port()
         self.jar: dict[str, str] = {}
         self._options = [f"--ServerApp.jpserver_extensions={EXTENSIONS!r}", *options]
         self._http = AsyncHTTPClient(force_instance=True)

@@ -9,7 +9,7 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from jupyter_agent.testing import check_events
-from tests.gateway.talk import API, ASKS, QUICK, SLOW, api, fetch, headers_of
+from tests.gateway.talk import API, ASKS, QUICK, SLOW, api, fetch, headers_of, talking
 from tests.live_server import LiveServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -94,6 +94,43 @@ async def test_a_run_that_ended_by_itself_cannot_be_interrupted(server: LiveServ
     assert (status, fault["code"]) == (409, "run_finished")
 
 
+async def test_only_what_waits_for_its_turn_is_taken_back(server: LiveServer) -> None:
+    """A prompt that is taken back at the moment in which it begins goes on: by request and over the socket."""
+    first = await server.start_run(SLOW)
+    _, run = await api(server, "GET", f"runs/{first}")
+    more = {"input": "x", "model": "scripted", "script": QUICK, "threadId": run["threadId"], "multitask": "enqueue"}
+    queued = [(await api(server, "POST", "runs", more))[1]["runId"] for _ in range(2)]
+    only = {"ifQueued": True}
+    async with talking(server) as talk:
+        status, fault = await api(server, "POST", f"runs/{first}/interrupt", only)
+        assert (status, fault["code"]) == (409, "run_active")
+        refused = await talk.command("interrupt", runId=first, **only)
+        assert (refused["type"], refused["code"]) == ("failed", "run_active")
+        assert (await api(server, "GET", f"runs/{first}"))[1]["status"] == "running"
+
+        assert (await api(server, "POST", f"runs/{queued[0]}/interrupt", only))[0] == 202
+        assert (await talk.command("interrupt", runId=queued[1], **only))["type"] == "ack"
+        assert (await talk.command("interrupt", runId=first))["type"] == "ack"
+    for run_id in queued:
+        _, run = await api(server, "GET", f"runs/{run_id}")
+        assert (run["status"], run.get("startedAt")) == ("interrupted", None)
+
+
+async def test_a_decision_that_was_sent_over_a_socket_can_be_sent_again_by_request(server: LiveServer) -> None:
+    """The socket died before its answer came: the same decision is no second one."""
+    run_id = await server.start_run(ASKS)
+    asked = await waiting(server, run_id, "approvals")
+    named = {"runId": run_id, "toolCallId": asked["toolCallId"], "approvalId": asked["approvalId"]}
+    async with talking(server) as talk:
+        answer = await talk.command("tool_confirmation", clientId="one-decision", approved=False, **named)
+    path, verdict = f"approvals/{asked['approvalId']}", {"approved": False}
+    await api(server, "GET", f"runs/{run_id}?wait=30")
+    again = await api(server, "POST", path, verdict, headers=headers_of(Idempotency_Key="one-decision"))
+    assert again == (200, answer["result"])
+    status, _ = await api(server, "POST", path, verdict, headers=headers_of(Idempotency_Key="another"))
+    assert status in (404, 409)
+
+
 async def test_a_start_that_is_sent_again_starts_nothing(server: LiveServer) -> None:
     body = {"input": "once", "model": "scripted", "script": QUICK}
     headers = headers_of(Idempotency_Key="key-1")
@@ -136,6 +173,74 @@ async def test_the_turns_of_a_run(server: LiveServer) -> None:
     assert hashlib.sha256(answer.body).hexdigest() == page["items"][0]["blob"]
 
 
+async def test_the_tool_calls_of_a_run(server: LiveServer) -> None:
+    calls = [{"name": name, "arguments": {}} for name in ("list_files", "no_such_tool", "list_files")]
+    run = await ended_run(server, {"turns": [{"calls": calls}, {"calls": calls[:1]}, {"text": "Done."}]})
+    path = f"runs/{run['runId']}/traces"
+    _, page = await api(server, "GET", path)
+    assert [(one["turn"], one["position"], one["toolName"], one["outcome"]) for one in page["items"]] == [
+        (0, 0, "list_files", "success"),
+        (0, 1, "no_such_tool", "error"),
+        (0, 2, "list_files", "success"),
+        (1, 0, "list_files", "success"),
+    ]
+    assert page["items"][0]["latencyMs"] > 0
+    assert "traceId" not in page["items"][1], "It was never executed."
+    found, cursor = [], ""
+    while cursor is not None:
+        _, part = await api(server, "GET", f"{path}?limit=1{cursor and '&cursor=' + cursor}")
+        found += part["items"]
+        cursor = part["nextCursor"]
+    assert found == page["items"]
+    assert (await api(server, "GET", f"{path}?turn=1"))[1]["items"] == page["items"][3:]
+    for query, field in (("turn=-1", "turn"), ("limit=201", "limit"), ("cursor=x", "cursor"), ("tool=x", "tool")):
+        status, fault = await api(server, "GET", f"{path}?{query}")
+        assert (status, list(fault["details"]["fields"])) == (422, [field])
+
+
+# --- feedback -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_is_rated_once_and_its_messages_each(server: LiveServer) -> None:
+    run = await ended_run(server, QUICK)
+    path = f"runs/{run['runId']}/feedback"
+    status, first = await api(server, "POST", path, {"rating": 1, "comment": "Good.\0"})
+    assert (status, first["rating"], first["comment"]) == (201, 1, "Good.\ufffd")
+    _, second = await api(server, "POST", path, {"rating": -1})
+    assert second["feedbackId"] == first["feedbackId"]
+    _, of_message = await api(server, "POST", path, {"rating": 1, "messageId": "m1"})
+    assert len((await api(server, "GET", path))[1]["items"]) == 2
+    summary = {"runId": run["runId"], "total": 2, "positive": 1, "negative": 1}
+    assert (await api(server, "GET", f"{path}/summary"))[1] == summary
+    assert (await api(server, "GET", f"threads/{run['threadId']}/feedback"))[1] == {run["runId"]: second}
+    assert (await api(server, "GET", f"feedback/{of_message['feedbackId']}"))[1] == of_message
+    assert (await api(server, "DELETE", path))[0] == 204
+    assert (await api(server, "DELETE", path))[0] == 404
+    assert (await api(server, "DELETE", f"feedback/{of_message['feedbackId']}"))[0] == 204
+    assert (await api(server, "GET", f"{path}/summary"))[1]["total"] == 0
+
+
+@pytest.mark.parametrize("body", [{}, {"rating": 0}, {"rating": 2}, {"rating": "1"}, {"rating": 1, "stars": 5}])
+async def test_other_ratings_are_refused(server: LiveServer, body: Any) -> None:
+    run = await ended_run(server, QUICK)
+    status, fault = await api(server, "POST", f"runs/{run['runId']}/feedback", body)
+    assert (status, fault["code"]) == (422, "invalid_request")
+    assert (await api(server, "GET", f"runs/{run['runId']}/feedback"))[1]["items"] == []
+
+
+async def test_what_is_not_there_is_not_rated(server: LiveServer) -> None:
+    for method, path in (
+        ("POST", "runs/run_00000000000000000000/feedback"),
+        ("GET", "runs/run_00000000000000000000/feedback"),
+        ("GET", "runs/run_00000000000000000000/feedback/summary"),
+        ("GET", "threads/thr_00000000000000000000/feedback"),
+        ("GET", "feedback/fbk_0"),
+        ("DELETE", "feedback/fbk_0"),
+    ):
+        body = {"rating": 1} if method == "POST" else None
+        assert (await api(server, method, path, body))[0] == 404, path
+
+
 # --- people ---------------------------------------------------------------------------------------------------------
 
 
@@ -151,6 +256,28 @@ async def test_an_approval_is_decided_over_rest_once(server: LiveServer) -> None
     assert status in (404, 409), fault
     await api(server, "GET", f"runs/{run_id}?wait=30")
     assert (server.root / "edited.txt").read_text() == "edited\n"
+
+
+async def test_what_was_decided_is_told_when_the_run_is_over(server: LiveServer) -> None:
+    run_id = await server.start_run(ASKS)
+    asked = await waiting(server, run_id, "approvals")
+    await api(server, "POST", f"approvals/{asked['approvalId']}", {"approved": False, "reason": "not now"})
+    await api(server, "GET", f"runs/{run_id}?wait=30")
+    _, page = await api(server, "GET", f"runs/{run_id}/approvals")
+    (found,) = page["items"]
+    assert (found["status"], found["decision"], found["reason"]) == ("resolved", "reject", "not now")
+    assert found["askedAt"] <= found["resolvedAt"] <= found["expiresAt"]
+    assert await api(server, "GET", f"approvals/{asked['approvalId']}") == (200, found)
+    assert (await api(server, "POST", f"approvals/{asked['approvalId']}", {"approved": True}))[0] == 409
+
+
+async def test_what_a_run_used(server: LiveServer) -> None:
+    run = await ended_run(server)
+    _, used = await api(server, "GET", f"runs/{run['runId']}/usage")
+    assert used["totalTokens"] == used["ownTokens"] + used["helperTokens"] + used["subagentTokens"]
+    assert (used["runs"], used["helperTokens"]) == (1, 0)
+    assert used["ownTokens"] == run["usage"].get("inputTokens", 0) + run["usage"].get("outputTokens", 0)
+    assert (await api(server, "GET", "runs/nobody/usage"))[0] == 404
 
 
 async def test_a_preview_that_is_too_long_for_an_event_is_read_whole(server: LiveServer) -> None:
@@ -378,3 +505,28 @@ async def test_what_is_listed(server: LiveServer) -> None:
     assert {"run_cell", "create_file"} <= {tool["name"] for tool in tools["items"]}
     _, health = await api(server, "GET", "health")
     assert health["status"] == "ok"
+
+
+# --- costs ----------------------------------------------------------------------------------------------------------
+
+
+async def test_tokens_are_priced_one_by_one(server: LiveServer) -> None:
+    model = "anthropic:claude-sonnet-4-5"
+    plain = {"inputTokens": 1_000_000, "requests": 1}
+    uses = [
+        {"model": model, "usage": plain},
+        {"model": model, "usage": plain | {"cacheReadTokens": 1_000_000}},
+        {"model": "demo", "usage": plain},
+        {"model": model, "usage": {"requests": 1, "unmeasuredRequests": 1}},
+    ]
+    status, priced = await api(server, "POST", "costs", {"items": uses})
+    assert status == 200
+    dear, cheap, *unknown = priced["items"]
+    assert 0 < cheap < dear
+    assert unknown == [None, None]
+    negative = {"model": model, "usage": plain | {"requests": -1}}
+    endless = {"model": model, "usage": plain | {"inputTokens": 10**400}}
+    for wrong in ({"items": [{"model": model}]}, {"items": uses * 1_001}, {"items": [{"model": 5, "usage": plain}]},
+                  {"items": [negative]}, {"items": [endless]}):  # fmt: skip
+        status, fault = await api(server, "POST", "costs", wrong)
+        assert (status, fault["code"]) == (422, "invalid_request"), wrong

@@ -234,7 +234,7 @@ export class Witness {
   }
 
   /** Waits until the condition holds; it is looked at after each frame. */
-  async until(what: string, holds: () => boolean, ms = within(5_000)): Promise<void> {
+  async until(what: string, holds: () => boolean, ms = within(20_000)): Promise<void> {
     const deadline = performance.now() + ms;
     while (!holds()) {
       const left = deadline - performance.now();
@@ -372,7 +372,7 @@ export class RawSocket {
     return this.frames.filter(frame => typeof frame['id'] === 'string');
   }
 
-  async until(what: string, holds: () => boolean, ms = within(5_000)): Promise<void> {
+  async until(what: string, holds: () => boolean, ms = within(20_000)): Promise<void> {
     const deadline = performance.now() + ms;
     while (!holds()) {
       const left = deadline - performance.now();
