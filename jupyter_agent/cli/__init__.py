@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": Command("run the tour's main job, with no key and nothing to set up", "jupyter_agent.cli.demo"),
     "check": Command("look whether everything that is kept is whole", "jupyter_agent.cli.check"),
     "rebuild": Command("make the database again from journals and blobs", "jupyter_agent.cli.rebuild"),
+    "prune": Command("delete threads that are old or take too much room", "jupyter_agent.cli.prune"),
     "settings": Command("show every setting of the server extension", "jupyter_agent.cli.settings"),
 }
 

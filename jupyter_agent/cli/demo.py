@@ -108,7 +108,7 @@ def _job(server: "_Server", client: Client) -> None:
 
 
 def _follow(run: Run) -> None:
-    Progress(run._feed, text_stream=sys.stdout, tells_how_to_decide=False)
+    Progress(run, text_stream=sys.stdout, tells_how_to_decide=False)
 
 
 class _Approver:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from queue import Empty, Queue
 from typing import Protocol
 
-from ..client import report
 from ..client.client import Client
 from ..client.run import Run
 from ..client.transport import Link
+from ..display import words
 from ..exceptions import AgentError, AlreadyResolved, ApprovalNotFound, InputNotFound, NotFound
 from ..protocol import control
 from ..records import Approval, InputNeeded, RunStatus
@@ -59,13 +59,13 @@ def _ask(question: str) -> str:
 
 def show_approval(run: Run, approval: Approval) -> None:
     """Shows a call that waits, from the server's own picture of it."""
-    _say(f"\n? {report.wants(approval)} in run {run.id} ({approval.approval_id}):")
-    _say("\n".join(f"    {line}" for line in report.plain(report.preview_text(approval)).splitlines()))
+    _say(f"\n? {words.wants(approval)} in run {run.id} ({approval.approval_id}):")
+    _say("\n".join(f"    {line}" for line in words.plain(words.preview_text(approval)).splitlines()))
 
 
 def show_input(run: Run, asked: InputNeeded) -> None:
     """Shows a question that waits."""
-    _say(f"\n? the agent asks in run {run.id} ({asked.request_id}):\n    {report.plain(asked.prompt)}")
+    _say(f"\n? the agent asks in run {run.id} ({asked.request_id}):\n    {words.plain(asked.prompt)}")
 
 
 def _say(text: str) -> None:

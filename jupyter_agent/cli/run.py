@@ -11,6 +11,7 @@ from ..client.progress import Progress
 from ..client.run import Run
 from ..exceptions import InvalidRequest, RunFailed
 from ..records import RunStatus
+from ..transcript import Transcript
 from .people import Terminal, attend
 
 
@@ -55,27 +56,36 @@ def main(options: argparse.Namespace) -> int:
         on_ask="wait" if on_ask == "ask" else "reject",
         show=False,
     )
-    Progress(run._feed, text_stream=sys.stdout, tells_how_to_decide=on_ask == "reject")
+    run.view = progress = Progress(run, text_stream=sys.stdout, tells_how_to_decide=on_ask == "reject")
     try:
-        _attend(run)
+        _attend(run, progress)
     except KeyboardInterrupt:
         run.interrupt()
         raise
     return _exit_code(run)
 
 
-def _attend(run: Run) -> None:
+def _attend(run: Run, progress: Progress) -> None:
     """Waits for the end and puts to the person what comes up."""
     person, seen = Terminal(), set[str]()
     while not run.is_done:
         attend(run, person, seen)
-        run._feed.wait_until(
-            lambda now: (
-                any(item.approval_id not in seen for item in now.pending_approvals)
-                or any(item.request_id not in seen for item in now.pending_inputs)
-            ),
-            1.0,
-        )
+        with progress.awaited():
+            _until_asked(run, seen)
+
+
+def _until_asked(run: Run, seen: set[str]) -> None:
+    """Returns when something waits that was not put to the person, or when the run is over. In short waits, which
+    Ctrl-C ends on every system."""
+    is_asked = False
+    while not (is_asked or run.is_done):
+        is_asked = run._feed.wait_until(lambda now: _is_asked(now, seen), 1.0)
+
+
+def _is_asked(now: Transcript, seen: set[str]) -> bool:
+    """Tells whether something waits that was not put to the person."""
+    waiting = {item.approval_id for item in now.pending_approvals} | {item.request_id for item in now.pending_inputs}
+    return bool(waiting - seen)
 
 
 def _exit_code(run: Run) -> int:

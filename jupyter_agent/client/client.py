@@ -4,20 +4,20 @@ Every call has a twin that starts with `a` and is awaited instead.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlencode
+from weakref import WeakValueDictionary
 
 import msgspec
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResponse
 
 from .. import records
-from ..exceptions import AgentError, ConnectionLost, NotFound, Unauthenticated
+from ..exceptions import AgentError, ConnectionLost, InvalidRequest, NotFound, RunNotFound, Unauthenticated, fault_named
 from ..protocol import commands, control
 from .bench import Bench
 from .discovery import Gateway, find_gateway
-from .faults import fault
 from .feed import Feed
 from .loop import LoopThread
 from .rows import Rows
@@ -28,7 +28,10 @@ T = TypeVar("T")
 
 REQUEST_TIMEOUT_S = 45.0
 PROBE_TIMEOUT_S = 3.0
+FACTS_TIMEOUT_S = 600.0
 PAGE = 200
+PRICED_AT_ONCE = 2_000
+SEARCHED_CHARS = 200
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -56,6 +59,7 @@ class Client:
         self._found: Gateway | None = None
         self._threads = LoopThread()
         self._http: AsyncHTTPClient | None = None
+        self._feeds: WeakValueDictionary[str, Feed] = WeakValueDictionary()
         self.transport = Transport(self._locate, timing=timing)
         self.bench = Bench(self.send)
 
@@ -115,21 +119,45 @@ class Client:
     # --- REST -------------------------------------------------------------------------------------------------
 
     async def _fetch(
-        self, gateway: Gateway, method: str, path: str, *, body: bytes | None = None, timeout_s: float
+        self,
+        gateway: Gateway,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        into: BinaryIO | None = None,
+        timeout_s: float,
     ) -> HTTPResponse:
         if self._http is None:
-            self._http = AsyncHTTPClient(force_instance=True)
+            # It is one's own server: a frame may be as large as what there is.
+            self._http = AsyncHTTPClient(force_instance=True, max_body_size=2**40)
         headers = {"Content-Type": "application/json"}
         if gateway.token:
             headers["Authorization"] = f"token {gateway.token}"
+
+        def take(chunk: bytes) -> None:
+            if into is not None:
+                into.write(chunk)
+
         request = HTTPRequest(
             gateway.api_url + path, method=method, headers=headers, body=body, connect_timeout=min(10.0, timeout_s),
             request_timeout=timeout_s, follow_redirects=False, allow_nonstandard_methods=True,
+            streaming_callback=take if into is not None else None,
         )  # fmt: skip
         return await self._http.fetch(request, raise_error=False)
 
-    async def request(self, method: str, path: str, *, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
-        """Returns the decoded JSON answer of one REST call, its bytes where it is not JSON.
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+        into: BinaryIO | None = None,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> Any:
+        """Returns the decoded JSON answer of one REST call, its bytes where it is not JSON; `into` takes them as they
+        come instead.
 
         Runs in the client's loop. Raises the gateway's fault, ConnectionLost where nothing answers.
         """
@@ -138,27 +166,30 @@ class Client:
             path = f"{path}?{urlencode(query)}"
         encoded = None if body is None else msgspec.json.encode(body)
         try:
-            answer = await self._fetch(gateway, method, path, body=encoded, timeout_s=REQUEST_TIMEOUT_S)
-        except OSError as gone:
+            answer = await self._fetch(gateway, method, path, body=encoded, into=into, timeout_s=timeout_s)
+        except (OSError, HTTPError) as gone:  # nobody there, or gone in the middle of the answer
             self._found = None if self._fixed is None and self.transport.link != "connected" else self._found
             raise ConnectionLost(
                 f"The gateway at {gateway.url} cannot be reached: {gone}. Check that the Jupyter server is running."
             ) from gone
-        return self._answer(answer, gateway)
+        if into is not None and answer.code >= 300:
+            into.seek(0)
+            return self._answer(answer, into.read(), gateway)
+        return self._answer(answer, answer.body, gateway)
 
-    def _answer(self, answer: HTTPResponse, gateway: Gateway) -> Any:
+    def _answer(self, answer: HTTPResponse, body: bytes, gateway: Gateway) -> Any:
         if answer.code < 300:
             is_json = answer.headers.get("Content-Type", "").startswith("application/json")
-            return msgspec.json.decode(answer.body) if is_json else answer.body
+            return msgspec.json.decode(body) if is_json else body
         if answer.code == 599:
             raise ConnectionLost(f"The gateway at {gateway.url} did not answer: {answer.error}. Try again.")
         try:
-            said = msgspec.json.decode(answer.body, type=_Fault)
+            said = msgspec.json.decode(body, type=_Fault)
         except msgspec.DecodeError:
             raise refusal(answer.code, gateway) or AgentError(
                 f"The server at {gateway.url} answered with HTTP {answer.code}. Look into its log."
             ) from None
-        raise fault(said.code, said.message, said.details)
+        raise fault_named(said.code, said.message, said.details)
 
     async def pages(self, path: str, kind: Any, *, limit: int, **query: Any) -> list[Any]:
         """Returns up to `limit` items of a keyset-paged list, converted to `kind`."""
@@ -184,10 +215,17 @@ class Client:
 
     async def record(self, run_id: str) -> records.Run:
         """Returns the record of a run. Raises RunNotFound."""
-        return msgspec.convert(await self.request("GET", f"runs/{quote(run_id, safe='')}"), records.Run)
+        try:
+            return msgspec.convert(await self.request("GET", f"runs/{quote(run_id, safe='')}"), records.Run)
+        except RunNotFound as missing:
+            advice = "ja.runs() lists yours; an id looks like run_0123456789abcdef0123."
+            raise RunNotFound(f"{missing.message} {advice}") from None
 
     def feed(self, run_id: str, tools: Mapping[str, ClientTool[Any, Any]]) -> Feed:
-        """Returns the run as it comes in, followed from its first event."""
+        """Returns the run as it comes in, followed from its first event: the same feed for whoever asks, for as long as
+        somebody has it. A second one would take its news away."""
+        if (feed := self._feeds.get(run_id)) is not None and feed.fault is None:
+            return feed
         known = dict(tools)
 
         def on_call(frame: control.ClientToolCall | control.ClientToolCancelled) -> None:
@@ -197,6 +235,7 @@ class Client:
                 self.bench.cancel(frame)
 
         feed = Feed(run_id, tools=tuple(known), on_call=on_call, on_end=lambda: self.transport.unfollow(run_id))
+        self._feeds[run_id] = feed
         self.refollow(feed)
         return feed
 
@@ -215,8 +254,38 @@ class Client:
         )  # fmt: skip
         return Rows.of("runs", runs)
 
-    async def list_threads(self, *, limit: int) -> Rows[records.Thread]:
-        return Rows.of("threads", await self.pages("threads", records.Thread, limit=limit))
+    async def facts(self, kind: str, *, into: BinaryIO | None = None, **filters: Any) -> bytes:
+        """Returns the facts of many runs as an Arrow stream, or writes it into a file; `kind` is runs, turns,
+        tool_calls, segments, messages, events or feedback."""
+        data: bytes = await self.request("GET", f"frames/{kind}", query=filters, into=into, timeout_s=FACTS_TIMEOUT_S)
+        return data
+
+    async def costs(self, uses: Sequence[tuple[str, records.Usage]]) -> list[float | None]:
+        """Returns what these tokens of these models (`provider:model`) cost, in US dollars; None where a price is
+        unknown."""
+        costs: list[float | None] = []
+        for start in range(0, len(uses), PRICED_AT_ONCE):
+            items = [{"model": model, "usage": usage} for model, usage in uses[start : start + PRICED_AT_ONCE]]
+            costs += (await self.request("POST", "costs", body={"items": items}))["items"]
+        return costs
+
+    async def rate(self, run_id: str, rating: int, **more: str | None) -> records.Feedback:
+        """Rates a run, or a message of it. Raises InvalidRequest for what is not +1 or -1."""
+        if rating not in (1, -1):
+            raise InvalidRequest(f"A rating is +1 or -1, not {rating!r}.")
+        body = {"rating": rating} | {name: value for name, value in more.items() if value is not None}
+        said = await self.request("POST", f"runs/{quote(run_id, safe='')}/feedback", body=body)
+        return msgspec.convert(said, records.Feedback)
+
+    async def list_threads(
+        self, *, limit: int, search: str | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> Rows[records.Thread]:
+        said = {f"metadata.{key}": _as_text(key, value) for key, value in (metadata or {}).items()}
+        return Rows.of("threads", await self.pages("threads", records.Thread, limit=limit, search=search, **said))
+
+    async def gateway_id(self) -> str:
+        """Returns the id by which this gateway is told from others; it is no secret, and another after a restart."""
+        return str((await self.request("GET", "health")).get("gatewayId", ""))
 
     async def list_models(self) -> Rows[ModelInfo]:
         said = await self.request("GET", "models")
@@ -228,7 +297,7 @@ class Client:
             return msgspec.convert(await self.request("GET", f"threads/{quote(name, safe='')}"), records.Thread)
         except NotFound:
             pass
-        for thread in await self.list_threads(limit=10_000):
+        for thread in await self.list_threads(limit=10_000, search=name[:SEARCHED_CHARS]):
             if thread.title == name:
                 return thread
         return await self.create_thread(name)
@@ -237,3 +306,12 @@ class Client:
         return msgspec.convert(
             await self.request("POST", "threads", body={"title": title} if title else {}), records.Thread
         )
+
+
+def _as_text(key: str, value: Any) -> str:
+    """Returns a value of metadata as the gateway compares it. Raises InvalidRequest for what is no plain value."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float):
+        return msgspec.json.encode(value).decode()
+    raise InvalidRequest(f"Threads are chosen by a text, a number or a truth value of {key!r}, not by {value!r}.")

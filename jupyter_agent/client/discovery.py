@@ -115,6 +115,15 @@ def running_servers() -> Iterator[Gateway]:
         yield gateway_at(info["url"], info.get("token") or "", source=name, root=str(info.get("root_dir", "")))
 
 
+def gateway_of_process(pid: int) -> Gateway | None:
+    """Returns the running Jupyter server of this user that is that process, None where it is none."""
+    found = ((path, info) for path, info in _runtime_files() if info.get("pid") == pid)
+    for path, info in found:
+        root = str(info.get("root_dir", ""))
+        return gateway_at(info["url"], info.get("token") or "", source=path.name, root=root)
+    return None
+
+
 def _runtime_files() -> Iterator[tuple[Path, dict[str, Any]]]:
     from jupyter_core.paths import jupyter_runtime_dir
 

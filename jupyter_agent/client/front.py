@@ -31,6 +31,8 @@ class Wish(msgspec.Struct, kw_only=True):
     policy: str | None = None
     agent: str | None = None
     metadata: Mapping[str, Any] | None = None
+    instructions: str | None = None
+    settings: Mapping[str, Any] | None = None
     multitask: str = "reject"
     script: Any = None
     on_ask: str = "wait"
@@ -48,6 +50,8 @@ def run(  # noqa: PLR0913 - one call offers everything that a run can be told
     policy: str | None = None,
     agent: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    instructions: str | None = None,
+    settings: Mapping[str, Any] | None = None,
     multitask: str = "reject",
     script: Any = None,
     on_ask: Literal["wait", "reject"] = "wait",
@@ -58,7 +62,9 @@ def run(  # noqa: PLR0913 - one call offers everything that a run can be told
 
     `await run` or `run.result()` gives the answer. `thread` is a thread, its id or its title (made where there is
     none); without one the run gets a thread of its own. `tools` names the server's tools to allow and holds
-    functions of this process; None means all. `budget` is for example `{"turns": 5, "seconds": 60}`. `multitask`
+    functions of this process; None means all. `budget` is for example `{"turns": 5, "seconds": 60}`. `instructions`
+    are told the model after the server's own. `settings` are the model's: `{"temperature": 0}`, or
+    `{"context_max": 20_000}` to use no more of its window; `demo` takes `pace` and `cache_life_s`. `multitask`
     says what happens when the thread is busy: reject, interrupt, rollback, enqueue. `script` is for the `scripted`
     model. `on_ask="reject"` rejects what would ask a person. `waits` says that the caller will wait at once.
 
@@ -66,7 +72,8 @@ def run(  # noqa: PLR0913 - one call offers everything that a run can be told
     """
     wish = Wish(
         prompt=prompt, model=model, thread=thread, tools=tools, budget=budget, policy=policy, agent=agent,
-        metadata=metadata, multitask=multitask, script=script, on_ask=on_ask, waits=waits, show=show,
+        metadata=metadata, instructions=instructions, settings=settings, multitask=multitask, script=script,
+        on_ask=on_ask, waits=waits, show=show,
     )  # fmt: skip
     client, request = session().client, _Prepared(wish)
     return _shown(client.wait(request.start(client)), wish)
@@ -95,7 +102,8 @@ class _Prepared:
             said = {
                 "input": records.clean(wish.prompt), "model": wish.model, "agent": wish.agent, "tools": names,
                 "budget": wish.budget, "policy": wish.policy, "onAsk": wish.on_ask, "multitask": wish.multitask,
-                "metadata": dict(wish.metadata or {}), "script": wish.script, "waits": wish.waits,
+                "metadata": dict(wish.metadata or {}), "instructions": records.clean(wish.instructions),
+                "kwargs": dict(wish.settings or {}), "script": wish.script, "waits": wish.waits,
                 "clientTools": [tool.spec for tool in self._own], "kernelId": kernel_id(), "cell": current_cell(),
             }  # fmt: skip
             self._request = msgspec.convert(msgspec.to_builtins(said), records.RunRequest)
@@ -139,26 +147,6 @@ async def _open(client: Client, run_id: str) -> Run:
     return Run(client, record, client.feed(record.run_id, {tool.spec.name: tool for tool in own}))
 
 
-def runs(*, thread: Thread | str | None = None, status: str | None = None, limit: int = LISTED) -> Rows[records.Run]:
-    """Returns one's runs, newest first."""
-    client = session().client
-    rows: Rows[records.Run] = client.wait(client.list_runs(limit=limit, thread=_thread_id(thread), status=status))
-    return rows
-
-
-async def aruns(
-    *, thread: Thread | str | None = None, status: str | None = None, limit: int = LISTED
-) -> Rows[records.Run]:
-    """Awaits what `runs` returns."""
-    client = session().client
-    rows: Rows[records.Run] = await client.join(client.list_runs(limit=limit, thread=_thread_id(thread), status=status))
-    return rows
-
-
-def _thread_id(thread: Thread | str | None) -> str | None:
-    return thread.id if isinstance(thread, Thread) else thread
-
-
 def thread(name: str | None = None) -> Thread:
     """Returns the thread with this id or title, made with that title where there is none; without a name a new one."""
     client = session().client
@@ -175,17 +163,22 @@ def _as_thread(client: Client, record: records.Thread) -> Thread:
     return Thread(client, record.thread_id, title=record.title)
 
 
-def threads(*, limit: int = LISTED) -> Rows[records.Thread]:
-    """Returns one's threads, last used first."""
+def threads(
+    *, search: str | None = None, metadata: Mapping[str, Any] | None = None, limit: int = LISTED
+) -> Rows[records.Thread]:
+    """Returns one's threads, newest first: those with `search` in their title, whatever its case, and with all of these
+    values in their metadata."""
     client = session().client
-    rows: Rows[records.Thread] = client.wait(client.list_threads(limit=limit))
+    rows: Rows[records.Thread] = client.wait(client.list_threads(limit=limit, search=search, metadata=metadata))
     return rows
 
 
-async def athreads(*, limit: int = LISTED) -> Rows[records.Thread]:
+async def athreads(
+    *, search: str | None = None, metadata: Mapping[str, Any] | None = None, limit: int = LISTED
+) -> Rows[records.Thread]:
     """Awaits what `threads` returns."""
     client = session().client
-    rows: Rows[records.Thread] = await client.join(client.list_threads(limit=limit))
+    rows: Rows[records.Thread] = await client.join(client.list_threads(limit=limit, search=search, metadata=metadata))
     return rows
 
 

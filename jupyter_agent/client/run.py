@@ -5,11 +5,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
 
 from .. import records
+from ..display import words
 from ..exceptions import (
     AgentError,
     ApprovalNotFound,
@@ -19,14 +20,14 @@ from ..exceptions import (
     RunFailed,
     RunFinished,
 )
+from ..facts.messages import messages_of
 from ..protocol import commands
 from ..transcript import ToolCallView, Transcript, TurnView
 from . import report
 from .bench import RUN_CELL, Waiting
 from .feed import Event, Feed
-from .messages import messages_of
 from .rows import Rows
-from .shell import in_kernel
+from .shell import in_kernel, kernel_is_ending
 from .transport import Link
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 TICK_S = 1.0
 INTERRUPTED_S = 2.0
 SHOWN_S = 2.0
+RESTART_S = 0.4
+RESTART_LOOK_S = 0.02
 LOST_AFTER = timedelta(minutes=5)
 """A wait gives up when there has been no connection for so long. The run itself goes on."""
 
@@ -48,9 +51,12 @@ class WaitInterrupted(KeyboardInterrupt):
 
 
 class View(Protocol):
-    """What shows a run in a notebook's cell."""
+    """What shows a run, in a notebook's cell or at a terminal."""
 
     execution_count: int
+
+    def awaited(self) -> AbstractContextManager[None]:
+        """Somebody waits for the run meanwhile, and does nothing else."""
 
     async def finished(self) -> None:
         """Returns, in the client's loop, when the ended run is shown as it ended."""
@@ -63,15 +69,18 @@ class Run:
     a twin that starts with `a` and is awaited.
     """
 
+    cache: Any
+    """What the provider's cache read of the run's prompts, and why not more; attached by the frames."""
+
     def __init__(self, client: "Client", record: records.Run, feed: Feed) -> None:
         self._client = client
         self._record = record
         self._feed = feed
         self.view: View | None = None
-        """The live view that shows the run in a notebook, set by the widgets."""
+        """What shows the run live where it was started."""
 
     def __repr__(self) -> str:
-        text = report.one_line(self.text, 80)
+        text = words.one_line(self.text, 80)
         return f"<Run {self.id} {report.status_line(self._feed)}{f': {text!r}' if text else ''}>"
 
     # --- facts ------------------------------------------------------------------------------------------------
@@ -79,6 +88,11 @@ class Run:
     @property
     def id(self) -> str:
         return self._record.run_id
+
+    @property
+    def client(self) -> "Client":
+        """The client that it was started or opened by."""
+        return self._client
 
     @property
     def thread(self) -> "Thread":
@@ -134,7 +148,7 @@ class Run:
 
     @property
     def events(self) -> Rows[Event]:
-        return Rows.of("events", self._feed.past(), run_id=self.id)
+        return Rows.of("events", self._feed.past(), run_id=self.id).followed(self._feed, lambda: self.events)
 
     @property
     def approvals(self) -> Rows[records.Approval]:
@@ -147,7 +161,8 @@ class Run:
         return self._rows("inputs", lambda seen: list(seen.pending_inputs))
 
     def _rows(self, kind: str, look: Callable[[Transcript], list[Any]]) -> Rows[Any]:
-        return Rows.of(kind, self._feed.read(look), run_id=self.id)
+        rows: Rows[Any] = Rows.of(kind, self._feed.read(look), run_id=self.id)
+        return rows.followed(self._feed, lambda: self._rows(kind, look))
 
     # --- waiting ----------------------------------------------------------------------------------------------
 
@@ -159,10 +174,11 @@ class Run:
         ConnectionLost (the run goes on).
         """
         if not self._feed.is_done:
-            if threading.current_thread() is threading.main_thread():
-                self._wait_here(timeout)
-            else:
-                self._wait_elsewhere(timeout)
+            with self._awaited():
+                if threading.current_thread() is threading.main_thread():
+                    self._wait_here(timeout)
+                else:
+                    self._wait_elsewhere(timeout)
         self._client.wait(self._shown())
         return self._answer()
 
@@ -197,7 +213,15 @@ class Run:
         raise WaitInterrupted(self._client.wait(self._stopped_by_person())) from None
 
     async def _stopped_by_person(self) -> str:
-        """Interrupts the run and returns what to say of it."""
+        """Interrupts the run and returns what to say of it.
+
+        Jupyter interrupts a kernel before it restarts it, and says so only then: that is no wish to stop the run.
+        """
+        if in_kernel():
+            for _ in range(int(RESTART_S / RESTART_LOOK_S)):
+                if kernel_is_ending():
+                    return f"the kernel ends. The run {self.id} goes on: ja.open({self.id!r}) finds it again."
+                await asyncio.sleep(RESTART_LOOK_S)
         try:
             await self._interrupt()
         except AgentError as fault:
@@ -212,7 +236,8 @@ class Run:
         """Awaits the end and returns the answer, like `result()`. Cancelling it leaves the run going, unless a
         person pressed Ctrl-C or ■."""
         if not self._feed.is_done:
-            await self._await_here(timeout)
+            with self._awaited():
+                await self._await_here(timeout)
         await self._client.join(self._shown())
         return self._answer()
 
@@ -253,6 +278,9 @@ class Run:
                     raise WaitInterrupted(said) from None
         finally:
             stop_watching()
+
+    def _awaited(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.view is None else self.view.awaited()
 
     async def _shown(self) -> None:
         """Lets the view catch up, so that what the cell shows is whole when the cell ends."""
@@ -300,6 +328,24 @@ class Run:
         finally:
             stop_watching()
 
+    def rate(
+        self, rating: Literal[1, -1], comment: str | None = None, *, message_id: str | None = None
+    ) -> records.Feedback:
+        """Keeps what you think of the run: +1 or -1. The second time replaces the first; a message of the run is rated
+        for itself. `ja.feedback()` has all of it. Raises InvalidRequest for another rating."""
+        said: records.Feedback = self._client.wait(
+            self._client.rate(self.id, rating, comment=comment, messageId=message_id)
+        )
+        return said
+
+    async def arate(
+        self, rating: Literal[1, -1], comment: str | None = None, *, message_id: str | None = None
+    ) -> records.Feedback:
+        said: records.Feedback = await self._client.join(
+            self._client.rate(self.id, rating, comment=comment, messageId=message_id)
+        )
+        return said
+
     def approve(
         self,
         id: str | None = None,  # noqa: A002 - the spec's name
@@ -345,8 +391,8 @@ class Run:
             if not in_kernel():
                 raise
             raise Forbidden(
-                f"Approvals are not given from a kernel, so {approval.tool_name} still waits: "
-                f"{report.WHERE_TO_APPROVE}.",
+                f"Approvals are not given from a kernel, so {approval.tool_name} still waits. Answer it "
+                f"{words.WHERE_TO_APPROVE}.",
                 details=fault.details,
             ) from None
 
@@ -410,7 +456,7 @@ class _Patience:
             self._connected = now
         if now - self._connected > LOST_AFTER.total_seconds():
             raise ConnectionLost(
-                f"There has been no connection to the gateway for {report.duration(now - self._connected)}. The run "
+                f"There has been no connection to the gateway for {words.duration(now - self._connected)}. The run "
                 f"{self._feed.run_id} goes on where its server does: `ja.open({self._feed.run_id!r}).result()` waits "
                 "for it again."
             )

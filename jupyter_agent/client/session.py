@@ -11,6 +11,7 @@ from .client import Client
 from .discovery import Gateway
 from .run import Run
 from .shell import kernel_shell
+from .status_line import StatusLine
 from .tool import Toolbox
 
 Show = Callable[[Run], None]
@@ -22,6 +23,7 @@ class Session:
     def __init__(self) -> None:
         self.toolbox = Toolbox()
         self.show_in_notebook: Show | None = None
+        self.status_line = StatusLine()
         self._client: Client | None = None
 
     @property
@@ -50,7 +52,7 @@ class Session:
             return
         from .progress import Progress
 
-        Progress(run._feed)
+        run.view = Progress(run, status=self.status_line)
 
 
 @cache

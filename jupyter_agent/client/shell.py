@@ -28,6 +28,11 @@ def in_kernel() -> bool:
     return kernel_shell() is not None
 
 
+def kernel_is_ending() -> bool:
+    """Tells whether this kernel was told to shut down or to start anew."""
+    return bool(getattr(kernel_shell(), "exit_now", False))
+
+
 def kernel_id() -> str | None:
     """Returns the id under which Jupyter's server knows this kernel: it stands in the connection file's name."""
     app = getattr(getattr(kernel_shell(), "kernel", None), "parent", None)

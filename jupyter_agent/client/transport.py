@@ -20,10 +20,9 @@ from tornado.httpclient import HTTPClientError, HTTPError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, WebSocketError, websocket_connect
 
 from .. import events as ev
-from ..exceptions import AgentError, ConnectionLost, Forbidden, GatewayNotFound, Unauthenticated
+from ..exceptions import AgentError, ConnectionLost, Forbidden, GatewayNotFound, Unauthenticated, fault_named
 from ..protocol import commands, control
 from .discovery import START_COMMAND, Gateway
-from .faults import fault
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 COMMAND_TIMEOUT_S = 30.0
@@ -152,9 +151,10 @@ class Transport:
     async def close(self) -> None:
         """Closes the socket and stops reconnecting."""
         self._set_link(Link.CLOSED)
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=2.0)
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task], timeout=2.0)
         self._fail_all(ConnectionLost("The connection to the gateway was closed. The run itself goes on."))
 
     def _no_answer(self, timeout_s: float) -> AgentError:
@@ -233,7 +233,7 @@ class Transport:
             self._follow_ids.clear()
             if heart is not None:
                 heart.cancel()
-            socket.close()
+            _hang_up(socket)
 
     async def _open(self, gateway: Gateway) -> WebSocketClientConnection:
         headers = {"Authorization": f"token {gateway.token}"} if gateway.token else {}
@@ -334,7 +334,7 @@ class Transport:
                     follower.take_control(frame)
 
     def _failed(self, frame: control.Failed) -> None:
-        refused = fault(frame.code, frame.message, frame.details)
+        refused = fault_named(frame.code, frame.message, frame.details)
         client_id = frame.client_id or ""
         if (sent := self._unacknowledged.pop(client_id, None)) is not None and not sent[1].done():
             sent[1].set_exception(refused)
@@ -364,6 +364,14 @@ class Transport:
                 self.fault = None
             for follower in list(self._followers.values()):
                 follower.take_link(link)
+
+
+def _hang_up(socket: WebSocketClientConnection) -> None:
+    """Says goodbye and closes at once: nobody may be there to answer, and our loop may end before."""
+    stream = socket.protocol.stream if socket.protocol is not None else None
+    socket.close()
+    if stream is not None:
+        stream.close()
 
 
 def refusal(status: int, gateway: Gateway) -> AgentError | None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
-from ..client import front, report
+from ..client import front
 from ..client.run import Run
 from ..client.thread import Thread
+from ..display import words
 from ..exceptions import InvalidRequest, ThreadNotFound
 from . import options as opt
 from .prompt import Prompt, fill
@@ -109,16 +110,16 @@ class AgentMagics(Magics):
     def _say_models(self) -> None:
         for model in front.models():
             state = "" if model.ready else f" (not ready: {model.advice or 'no key'})"
-            _say(f"{model.name:32} {report.one_line(model.description, 80)}{state}\n")
+            _say(f"{model.name:32} {words.one_line(model.description, 80)}{state}\n")
 
     def _say_runs(self) -> None:
         if self._thread is None:
             _say("This notebook has had no run since its kernel started. `ja.runs()` lists all of yours.\n")
             return
-        for run in front.runs(thread=self._thread):
-            age = report.duration((datetime.now(UTC) - run.created_at).total_seconds())
-            asked = report.one_line(run.first_human_message or "", 60)
-            _say(f"{run.run_id}  {report.WORDS[run.status]:20} {run.model:12} {age:>12} ago  {asked}\n")
+        for run in self._thread.runs:
+            age = words.duration((datetime.now(UTC) - run.created_at).total_seconds())
+            asked = words.one_line(run.first_human_message or "", 60)
+            _say(f"{run.run_id}  {words.WORDS[run.status]:20} {run.model:12} {age:>12} ago  {asked}\n")
 
 
 def _preview(prompt: Prompt) -> None:

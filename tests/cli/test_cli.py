@@ -167,10 +167,12 @@ async def test_a_demo_that_is_stopped_leaves_nothing_behind(tmp_path):
     assert process.stdout is not None
     assert b"Jupyter server" in await asyncio.wait_for(process.stdout.readline(), 60)
     await asyncio.wait_for(process.stdout.readline(), 60)
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert started
     process.terminate()
     await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 130
-    left = [found.info for found in psutil.process_iter(["cmdline"]) if "jupyter-agent-demo-" in str(found.info)]
+    _, left = await asyncio.to_thread(psutil.wait_procs, started, timeout=10)
     assert not left
 
 
@@ -179,7 +181,7 @@ async def test_commands_are_listed():
         sys.executable, "-m", "jupyter_agent.cli", "--help", stdout=asyncio.subprocess.PIPE
     )
     out, _ = await process.communicate()
-    for command in ("run", "approve", "demo"):
+    for command in ("run", "approve", "demo", "prune"):
         assert f"\n    {command} " in out.decode()
 
 

@@ -1,14 +1,20 @@
 """A run as it comes in over a socket that is lost, late, refused or silent."""
 
 import asyncio
+import contextlib
+import gc
 import random
+import socket
 from datetime import timedelta
+from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from jupyter_agent import events as ev
 from jupyter_agent.client.client import Client
 from jupyter_agent.client.discovery import Gateway
+from jupyter_agent.client.run import Run
 from jupyter_agent.client.transport import Link, Timing
 from jupyter_agent.exceptions import (
     ApprovalNotFound,
@@ -21,8 +27,9 @@ from jupyter_agent.exceptions import (
 )
 from jupyter_agent.protocol.commands import Interrupt
 from jupyter_agent.records import Effect, RunRequest, RunStatus, Usage
+from jupyter_agent.records import Run as RunRecord
 from tests.client.conftest import QUICK, until
-from tests.client.peer import START, TOKEN, Peer
+from tests.client.peer import START, TOKEN, Peer, run_record
 
 
 def seqs(run):
@@ -395,3 +402,34 @@ def ask(journal, approval_id, tool_call_id):
 
 def _request():
     return RunRequest(input="x")
+
+
+async def test_a_client_that_is_closed_twice_is_closed(client, open_run):
+    run = open_run()
+    await asyncio.to_thread(lambda: run.status)
+    for _ in range(2):
+        await asyncio.to_thread(client.close)
+    assert client.transport.link == "closed"
+
+
+def open_sockets(port: int) -> list[socket.socket]:
+    """Returns the sockets of this process that lead to a port."""
+    return [one for one in gc.get_objects() if isinstance(one, socket.socket) and leads_to(one, port)]
+
+
+def leads_to(one: socket.socket, port: int) -> bool:
+    with contextlib.suppress(OSError):
+        return one.family is socket.AF_INET and bool(one.getpeername()[1] == port)
+    return False
+
+
+async def test_a_closed_client_leaves_no_socket(peer):
+    """Its loop ends at once, and with it whoever would have waited for the gateway's goodbye."""
+    peer.journal().begin()
+    client = Client(Gateway(url=peer.url, token=TOKEN, source="the test"), timing=QUICK)
+    run = Run(client, msgspec.convert(run_record("run_peer"), RunRecord), client.feed("run_peer", {}))
+    await until(lambda: run.events)
+    port = urlsplit(peer.url).port
+    assert open_sockets(port)
+    await asyncio.to_thread(client.close)
+    assert not open_sockets(port)

@@ -1,5 +1,6 @@
 """`import jupyter_agent` costs nothing, and its names lead where they say."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -8,8 +9,18 @@ import pytest
 
 import jupyter_agent as ja
 
-HEAVY = ("sqlalchemy", "jupyter_server", "pandas", "pydantic_ai", "tornado", "IPython", "msgspec", "alembic")
-SERVER_SIDE = ("sqlalchemy", "jupyter_server", "pandas", "pydantic_ai", "alembic")
+HEAVY = (
+    "sqlalchemy",
+    "jupyter_server",
+    "pandas",
+    "pydantic_ai",
+    "tornado",
+    "IPython",
+    "msgspec",
+    "alembic",
+    "anywidget",
+)
+SERVER_SIDE = ("sqlalchemy", "jupyter_server", "pydantic_ai", "alembic")
 
 
 def loaded_after(code: str) -> set[str]:
@@ -32,6 +43,13 @@ def test_using_it_loads_nothing_of_the_server():
     assert not rooms & {"storage", "journal", "models", "tools", "runtime", "gateway"}
 
 
+def test_starting_runs_loads_no_widgets_and_no_pandas():
+    names = [name for name in ja.__all__ if "widgets" not in ja._HOMES.get(name, "")]
+    loaded = loaded_after(f"import jupyter_agent as ja\nfor name in {names!r}: getattr(ja, name)")
+    assert not loaded & {"anywidget", "ipywidgets", "pandas"}
+    assert "anywidget" in loaded_after("import jupyter_agent as ja\nja.RunView")
+
+
 def test_importing_it_takes_less_than_a_tenth_of_a_second():
     """What our own modules cost, as Python itself measures; the best of three, for the machine may be busy."""
     best = min(_import_us() for _ in range(3))
@@ -47,6 +65,12 @@ def _import_us() -> int:
     return int(line.split("|")[1])
 
 
+def test_the_module_that_is_asked_for_a_frame_says_what_can_be_asked():
+    assert inspect.signature(ja.events) == inspect.signature(ja.messages)
+    assert "a row an event" in inspect.getdoc(ja.events.__call__)
+    assert "`ja.events(…)`" in ja.events.__doc__
+
+
 @pytest.mark.parametrize("name", ja.__all__)
 def test_every_name_is_there_and_documented(name):
     assert name in dir(ja)
@@ -55,7 +79,9 @@ def test_every_name_is_there_and_documented(name):
 
 
 def test_twins_come_in_pairs():
-    calls = {name for name in ja.__all__ if name[0].islower()} - {"tool", "connect"}
+    # What talks to the gateway has a twin; reading and writing files does not.
+    files = {"import_traces", "export", "open_store"}
+    calls = {name for name in ja.__all__ if name[0].islower()} - {"tool", "connect", *files}
     alone = {name for name in calls if not (f"a{name}" in calls or (name[0] == "a" and name[1:] in calls))}
     assert not alone
 
