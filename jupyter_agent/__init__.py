@@ -16,36 +16,76 @@ if TYPE_CHECKING:
         amodels,
         aopen,
         arun,
-        aruns,
         athread,
         athreads,
         connect,
         models,
         open,  # noqa: A004 - the spec's name
         run,
-        runs,
         thread,
         threads,
     )
     from .client.run import Run
     from .client.thread import Thread
     from .client.tool import tool
+    from .frames.gateway import (
+        acache,
+        aevents,
+        afeedback,
+        amessages,
+        aruns,
+        asegments,
+        atool_calls,
+        aturns,
+        ausage,
+        cache,
+        feedback,
+        messages,
+        runs,
+        segments,
+        tool_calls,
+        turns,
+        usage,
+    )
+    from .frames.store import open_store
+    from .traces.exporting import export
+    from .traces.importing import import_traces
+    from .widgets.approvals_view import ApprovalsView
+    from .widgets.run_view import RunView
+    from .widgets.trace_table import TraceTable
+    from .widgets.whole_view import CacheChart, CompareView, Timeline
 
 _FRONT = "jupyter_agent.client.front"
 _HOMES = {
     **dict.fromkeys(
-        ("run", "arun", "open", "aopen", "runs", "aruns", "thread", "athread", "threads", "athreads", "models",
+        ("run", "arun", "open", "aopen", "thread", "athread", "threads", "athreads", "models",
          "amodels", "connect"),
         _FRONT,
     ),
+    **dict.fromkeys(
+        ("runs", "aruns", "turns", "aturns", "messages", "amessages", "tool_calls", "atool_calls",
+         "segments", "asegments", "aevents", "usage", "ausage", "feedback", "afeedback", "cache",
+         "acache"),
+        "jupyter_agent.frames.gateway",
+    ),
+    "open_store": "jupyter_agent.frames.store",
+    "import_traces": "jupyter_agent.traces.importing",
+    "export": "jupyter_agent.traces.exporting",
     "Run": "jupyter_agent.client.run",
     "Thread": "jupyter_agent.client.thread",
     "tool": "jupyter_agent.client.tool",
+    "RunView": "jupyter_agent.widgets.run_view",
+    "ApprovalsView": "jupyter_agent.widgets.approvals_view",
+    "TraceTable": "jupyter_agent.widgets.trace_table",
+    **dict.fromkeys(("Timeline", "CacheChart", "CompareView"), "jupyter_agent.widgets.whole_view"),
 }  # fmt: skip
 
 __all__ = [  # noqa: RUF022 - what is used most comes first
     "run", "arun", "Run", "open", "aopen", "runs", "aruns", "tool", "thread", "athread", "Thread", "threads",
-    "athreads", "models", "amodels", "connect", "__version__",
+    "athreads", "models", "amodels", "connect", "RunView", "ApprovalsView", "TraceTable", "Timeline", "CacheChart",
+    "CompareView", "turns", "aturns", "messages", "amessages", "tool_calls", "atool_calls", "segments", "asegments",
+    "events", "aevents", "usage", "ausage", "feedback", "afeedback", "cache", "acache", "open_store",
+    "import_traces", "export", "__version__",
 ]  # fmt: skip
 
 
@@ -54,6 +94,9 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         value: Any = version("jupyter_agent")
+    elif name == "events":
+        # The module of this name, which is called for the frame. Whoever imports it comes by here too.
+        value = import_module("jupyter_agent.events")
     elif name in _HOMES:
         _attach_views()
         value = getattr(import_module(_HOMES[name]), name)
@@ -63,16 +106,26 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def _events() -> Any:
+    """Returns the function that `ja.events(…)` calls."""
+    _attach_views()
+    from .frames.gateway import events
+
+    return events
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, "load_ipython_extension"])
 
 
 def _attach_views() -> None:
     """Gives the client's runs their frames and their look in a notebook, which the client knows nothing of."""
     from .frames import attach as attach_frames
+    from .traces import attach as attach_traces
     from .widgets import attach as attach_widgets
 
     attach_frames()
+    attach_traces()
     attach_widgets()
 
 
