@@ -22,12 +22,21 @@ export interface ITimes {
   readonly heartbeat: number;
   /** From a heartbeat to its acknowledgement. */
   readonly ack: number;
+  /** From a command to its answer, also where the connection has to be opened first. */
+  readonly answer: number;
   /** The first delay before another attempt; it doubles with every attempt. */
   readonly firstDelay: number;
   readonly longestDelay: number;
 }
 
-export const TIMES: ITimes = { auth: 15_000, heartbeat: 30_000, ack: 10_000, firstDelay: 1_000, longestDelay: 30_000 };
+export const TIMES: ITimes = {
+  auth: 15_000,
+  heartbeat: 30_000,
+  ack: 10_000,
+  answer: 6_000,
+  firstDelay: 1_000,
+  longestDelay: 30_000
+};
 
 export interface IConnectionOptions {
   /** The gateway's WebSocket address. */
@@ -56,6 +65,7 @@ export class CommandFailed extends Error {
 
 interface IUnanswered {
   readonly command: AnsweredCommand;
+  readonly deadline: ReturnType<typeof setTimeout>;
   readonly resolve: (ack: Ack) => void;
   readonly reject: (fault: CommandFailed) => void;
 }
@@ -63,8 +73,12 @@ interface IUnanswered {
 /** A missing heartbeat acknowledgement closes with this code. */
 const NO_ACK = 4000;
 
-/** Close codes after which another attempt would end the same way. */
-const FINAL_CODES: ReadonlySet<number> = new Set([4400, 4401, 4403]);
+/** Close codes after which another attempt would end the same way, and what to do then. */
+const FINAL_CODES: ReadonlyMap<number, string> = new Map([
+  [4400, 'The gateway could not read what this page sent. Reload the page.'],
+  [4401, 'The gateway does not know any more who you are. Reload the page, and sign in again if it asks.'],
+  [4403, 'You may not use the agent gateway of this server. Ask whoever runs the server.']
+]);
 
 export class Connection implements IConnection {
   constructor(options: IConnectionOptions) {
@@ -125,7 +139,8 @@ export class Connection implements IConnection {
     const clientId = command.clientId ?? UUID.uuid4();
     const named = { ...command, clientId };
     return new Promise((resolve, reject) => {
-      this._unanswered.set(clientId, { command: named, resolve, reject });
+      const deadline = setTimeout(() => this._answered(clientId)?.reject(this._late()), this._times.answer);
+      this._unanswered.set(clientId, { command: named, deadline, resolve, reject });
       if (this._state === 'open') {
         this._write(named);
       }
@@ -146,18 +161,30 @@ export class Connection implements IConnection {
   }
 
   private _attempt(): void {
-    const socket = new (this._options.WebSocket ?? WebSocket)(this._options.url);
+    const socket = this._makeSocket();
+    if (!socket) {
+      return this._lost(NO_ACK);
+    }
     this._socket = socket;
     socket.onopen = () => {
       this._enter('authenticating');
       this._write({ type: 'auth', token: this._options.token() });
     };
     socket.onmessage = message => this._hear(message.data);
-    socket.onclose = event => this._lost(event.code);
+    socket.onclose = event => this._lost(event.code, event.reason);
     // An error is always followed by a close.
     socket.onerror = () => undefined;
     this._deadline = setTimeout(() => this._lost(NO_ACK), this._times.auth);
     this._enter('connecting');
+  }
+
+  /** Returns a socket that is being opened, or null where the page may not have any. */
+  private _makeSocket(): WebSocket | null {
+    try {
+      return new (this._options.WebSocket ?? WebSocket)(this._options.url);
+    } catch {
+      return null;
+    }
   }
 
   /** Takes one frame. What this version does not know is ignored. */
@@ -232,6 +259,7 @@ export class Connection implements IConnection {
   private _answered(clientId: string): IUnanswered | undefined {
     const unanswered = this._unanswered.get(clientId);
     this._unanswered.delete(clientId);
+    clearTimeout(unanswered?.deadline);
     return unanswered;
   }
 
@@ -243,11 +271,12 @@ export class Connection implements IConnection {
   }
 
   /** The socket is of no more use: try again, unless that would end the same way. */
-  private _lost(code: number): void {
+  private _lost(code: number, said = ''): void {
     this._drop(NO_ACK);
     const { attempts = 0, random = Math.random } = this._options;
-    if (FINAL_CODES.has(code)) {
-      return this._refused(`The gateway closed the connection with code ${code}.`);
+    const final = FINAL_CODES.get(code);
+    if (final) {
+      return this._refused(said || final);
     }
     if (attempts > 0 && this._failures >= attempts) {
       return this._refused(`The gateway could not be reached in ${attempts} attempts.`);
@@ -271,9 +300,13 @@ export class Connection implements IConnection {
   }
 
   private _rejectUnanswered(): void {
-    const waiting = [...this._unanswered.values()];
-    this._unanswered.clear();
-    waiting.forEach(({ reject }) => reject(this._ended()));
+    for (const clientId of [...this._unanswered.keys()]) {
+      this._answered(clientId)?.reject(this._ended());
+    }
+  }
+
+  private _late(): CommandFailed {
+    return new CommandFailed('not_answered', `The gateway did not answer for ${this._times.answer / 1000} s.`);
   }
 
   private _ended(): CommandFailed {

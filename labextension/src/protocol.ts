@@ -40,6 +40,12 @@ export type Decision =
   | 'expired'
   | 'reject';
 
+/** Where a question to a person stands. It lapses when its run ends before anybody answered. */
+export type AskStatus =
+  | 'lapsed'
+  | 'pending'
+  | 'resolved';
+
 /** How the execution of a tool call ended. */
 export type Outcome =
   | 'error'
@@ -119,9 +125,9 @@ export interface Cell {
  * What starts a run, over REST and the socket alike. Only `input` is needed.
  *
  * `client_tools` are tools that live in the starting client; `kernel_id` is the kernel that `run_cell` uses, and
- * `waits` says that a cell of that kernel is waiting for this run. `kwargs` are settings of the model
- * (`temperature`, `thinking` …), `script` is what the `scripted` model plays. `on_ask` "reject" is for headless
- * runs.
+ * `waits` says that a cell of that kernel is waiting for this run. `instructions` are told the model after the
+ * server's own. `kwargs` are settings of the model (`temperature`, `thinking` …) and `context_max`, the tokens
+ * of its window to use; `script` is what the `scripted` model plays. `on_ask` "reject" is for headless runs.
  */
 export interface RunRequest {
   readonly input: string | ReadonlyArray<Text | Image>;
@@ -132,6 +138,7 @@ export interface RunRequest {
   readonly clientTools?: ReadonlyArray<ToolSpec>;
   readonly budget?: Budget | null;
   readonly policy?: string | null;
+  readonly instructions?: string | null;
   readonly onAsk?: 'reject' | 'wait';
   readonly multitask?: Multitask;
   readonly metadata?: Readonly<Record<string, unknown>>;
@@ -153,7 +160,12 @@ export interface Thread {
   readonly status?: ThreadStatus;
 }
 
-/** One execution of an agent, as a row: what lists and pages show. The journal is its truth. */
+/**
+ * One execution of an agent, as a row: what lists and pages show. The journal is its truth.
+ *
+ * `usage` is that of its own turns alone; `helper_tokens` and `helper_cost` are of model calls that are no
+ * turns, as compaction makes them. Subagents are runs of their own: `RunTotals` adds them up.
+ */
 export interface Run {
   readonly runId: string;
   readonly threadId: string;
@@ -184,9 +196,15 @@ export interface Run {
   readonly errorMessage?: string | null;
   readonly detailBlob?: string | null;
   readonly rolledBack?: boolean;
+  readonly helperTokens?: number;
+  readonly helperCost?: number | null;
 }
 
-/** One model call, as a row; `turn` counts from 0 within its run. `blob` holds a `TurnRecord`. */
+/**
+ * One model call, as a row; `turn` counts from 0 within its run. `blob` holds a `TurnRecord`.
+ *
+ * `cache_life_s` is how long the provider keeps a prompt that is not sent again, None where that is not known.
+ */
 export interface Turn {
   readonly runId: string;
   readonly turn: number;
@@ -196,9 +214,15 @@ export interface Turn {
   readonly usage: Usage;
   readonly startedAt: string;
   readonly finishedAt: string;
+  readonly cacheLifeS?: number | null;
 }
 
-/** A tool call that waits, or waited, for a person. `arguments` is what the model asked, JSON text. */
+/**
+ * A tool call that waits, or waited, for a person. `arguments` is what the model asked, JSON text.
+ *
+ * `resolved_arguments` is what was approved instead. `policy` names the rule that decided where nobody was
+ * asked.
+ */
 export interface Approval {
   readonly approvalId: string;
   readonly runId: string;
@@ -213,15 +237,26 @@ export interface Approval {
   readonly resolvedArguments?: string | null;
   readonly reason?: string | null;
   readonly actor?: string | null;
+  readonly policy?: string | null;
+  readonly resolvedAt?: string | null;
+  readonly status?: AskStatus;
 }
 
-/** A question that waits for a person's answer; `schema` is a JSON Schema for a form. */
+/**
+ * A question that waits, or waited, for a person's answer; `schema` is a JSON Schema for a form.
+ *
+ * `content` is the answer: None for one that is `resolved` when nobody answered in time.
+ */
 export interface InputNeeded {
   readonly requestId: string;
   readonly runId: string;
   readonly prompt: string;
   readonly schema?: Readonly<Record<string, unknown>> | null;
   readonly askedAt?: string | null;
+  readonly content?: string | null;
+  readonly actor?: string | null;
+  readonly resolvedAt?: string | null;
+  readonly status?: AskStatus;
 }
 
 export interface TextDelta {
@@ -405,7 +440,7 @@ export interface ModelRetry {
   readonly crc: string;
 }
 
-/** Older turns were summarised for the model; `before` and `after` are tokens. */
+/** Older turns were summarised for the model; `before` and `after` are tokens, `usage` is what the summary took. */
 export interface Compacted {
   readonly type: 'compacted';
   readonly id: string;
@@ -415,6 +450,7 @@ export interface Compacted {
   readonly turns: number;
   readonly before: number;
   readonly after: number;
+  readonly usage?: Usage | null;
   readonly crc: string;
 }
 
@@ -453,7 +489,10 @@ export interface SubagentUpdated {
   readonly crc: string;
 }
 
-/** A turn is durable. `blob` is the key of its `TurnRecord`. */
+/**
+ * A turn is durable. `blob` is the key of its `TurnRecord`; `cache_life_s` is how long the provider keeps a
+ * prompt that is not sent again, where that is known.
+ */
 export interface TurnCommitted {
   readonly type: 'turn_committed';
   readonly id: string;
@@ -466,6 +505,7 @@ export interface TurnCommitted {
   readonly startedAt: string;
   readonly finishedAt: string;
   readonly stopReason: string;
+  readonly cacheLifeS?: number | null;
   readonly crc: string;
 }
 
@@ -602,6 +642,96 @@ export interface CollisionWarning {
   readonly crc: string;
 }
 
+/**
+ * One tool call. `arguments` is JSON text, the approved one where a person edited it: then `is_edited`, and what
+ * the model wrote changes nothing any more. `result` is None until there is one, `progress` what it said until
+ * then.
+ */
+export interface CompactCall {
+  readonly toolCallId: string;
+  readonly name: string;
+  readonly arguments?: string;
+  readonly isEdited?: boolean;
+  readonly isEnded?: boolean;
+  readonly progress?: string;
+  readonly result?: string | null;
+  readonly isError?: boolean;
+  readonly truncated?: boolean;
+  readonly blob?: string | null;
+  readonly diff?: string | null;
+  readonly mime?: Readonly<Record<string, string>>;
+  readonly decision?: Decision | null;
+  readonly startedAt?: string | null;
+  readonly outcome?: Outcome | null;
+  readonly latencyMs?: number | null;
+  readonly error?: string | null;
+}
+
+/** One turn: what the model thought and said, and the tool calls it asked for. */
+export interface CompactTurn {
+  readonly turn: number;
+  readonly thinking?: string;
+  readonly text?: string;
+  readonly toolCalls?: ReadonlyArray<CompactCall>;
+  readonly model?: string | null;
+  readonly usage?: Usage | null;
+  readonly startedAt?: string | null;
+  readonly finishedAt?: string | null;
+  readonly stopReason?: string | null;
+  readonly isComplete?: boolean;
+}
+
+/**
+ * Something that waited for a person when the run was kept: told, never answered. `what` is the tool that is to
+ * be approved, or the question.
+ */
+export interface CompactWait {
+  readonly kind: string;
+  readonly what: string;
+}
+
+export interface CompactError {
+  readonly code: string;
+  readonly message: string;
+}
+
+/**
+ * A run at an instant. Everything after `last_event_id` is not in it yet.
+ *
+ * `usage` counts the committed turns; `live_usage` the turn that is being made. `is_complete` when the run's
+ * last event is in it: nothing follows. `first_at` and `last_at` are the times of the first and last event.
+ * `detail` is the key of the archived run's detail. Of the form to keep, `left_out` counts the turns and
+ * characters that are only on the server.
+ */
+export interface CompactRun {
+  readonly schemaVersion?: number;
+  readonly runId: string;
+  readonly status: RunStatus;
+  readonly threadId?: string | null;
+  readonly agent?: string | null;
+  readonly model?: string | null;
+  readonly prompt?: string;
+  readonly pictures?: number;
+  readonly turns?: ReadonlyArray<CompactTurn>;
+  readonly usage?: Usage;
+  readonly liveUsage?: UsageReported | null;
+  readonly contextUsed?: number;
+  readonly contextMax?: number | null;
+  readonly modelCallCount?: number;
+  readonly approvals?: ReadonlyArray<Approval>;
+  readonly inputs?: ReadonlyArray<InputNeeded>;
+  readonly waiting?: ReadonlyArray<CompactWait>;
+  readonly error?: CompactError | null;
+  readonly summary?: string | null;
+  readonly isComplete?: boolean;
+  readonly firstAt?: string | null;
+  readonly lastAt?: string | null;
+  readonly lastEventId?: string;
+  readonly detail?: string | null;
+  readonly leftOutTurns?: number;
+  readonly leftOutCharacters?: number;
+}
+
 export interface AuthSuccess {
   readonly type: 'auth_success';
 }
@@ -702,6 +832,7 @@ export interface RunChanged {
   readonly status: RunStatus;
   readonly agent?: string | null;
   readonly model?: string | null;
+  readonly followUpToRunId?: string | null;
 }
 
 export interface ThreadChanged {
@@ -728,11 +859,15 @@ export interface Resume {
   readonly lastEventId: string;
 }
 
-/** Stops a run: the socket's own (`chatKey`), or the one named. */
+/**
+ * Stops a run: the socket's own (`chatKey`), or the one named. With `if_queued` only one that waits for its
+ * turn: one that has begun goes on, and the command fails.
+ */
 export interface Interrupt {
   readonly type: 'interrupt';
   readonly clientId?: string | null;
   readonly runId?: string | null;
+  readonly ifQueued?: boolean;
 }
 
 /**
@@ -791,6 +926,7 @@ export interface StartRun {
   readonly clientTools?: ReadonlyArray<ToolSpec>;
   readonly budget?: Budget | null;
   readonly policy?: string | null;
+  readonly instructions?: string | null;
   readonly onAsk?: 'reject' | 'wait';
   readonly multitask?: Multitask;
   readonly metadata?: Readonly<Record<string, unknown>>;

@@ -1,7 +1,6 @@
-/** REST requests to the gateway, with the page's credentials; a refusal becomes an error that says what the gateway said. */
+/** What the gateway answers to requests: its refusals as an error that says what it said, and its lists as a whole. */
 
-import { URLExt } from '@jupyterlab/coreutils';
-import { ServerConnection } from '@jupyterlab/services';
+import type { IGateway } from './tokens';
 
 /** A page of a list; `nextCursor` is absent on the last. */
 export interface IPage<T> {
@@ -22,48 +21,33 @@ export class RequestFailed extends Error {
   }
 }
 
-export type Query = Readonly<Record<string, string | number>>;
-
-/**
- * Returns the JSON body of the answer, undefined where there is none.
- * Throws `RequestFailed` for a refusal and `ServerConnection.NetworkError` where there is no answer.
- */
-export async function request<T>(
-  path: string,
-  settings: ServerConnection.ISettings,
-  { query = {}, ...init }: RequestInit & { readonly query?: Query } = {}
-): Promise<T> {
-  const url = URLExt.join(settings.baseUrl, 'jupyter-agent', 'api', path) + URLExt.objectToQueryString({ ...query });
-  const response = await ServerConnection.makeRequest(url, init, settings);
-  const body = parse(await response.text());
-  if (!response.ok) {
-    const { code, message, details } = (body ?? {}) as { code?: string; message?: string; details?: unknown };
-    throw new RequestFailed(
-      response.status,
-      code ?? `http_${response.status}`,
-      message ?? `The server answered ${response.status} ${response.statusText} to ${path}.`,
-      details
-    );
-  }
-  return body as T;
+/** Returns the gateway's word for a fault, or null. A fault may come from another module of the page, with its own classes. */
+export function codeOf(fault: unknown): string | null {
+  const code: unknown = typeof fault === 'object' && fault !== null ? Reflect.get(fault, 'code') : null;
+  return typeof code === 'string' ? code : null;
 }
 
+/** Returns the status with which the server refused, or null; for the same reason not by the fault's class. */
+export function statusOf(fault: unknown): number | null {
+  const status: unknown = fault instanceof Error ? Reflect.get(fault, 'status') : null;
+  return typeof status === 'number' ? status : null;
+}
+
+/** Returns what a fault says, whatever was thrown. */
+export function words(fault: unknown): string {
+  return fault instanceof Error ? fault.message : String(fault);
+}
+
+export type Query = Readonly<Record<string, string | number>>;
+
 /** Returns every item of a list, page after page. */
-export async function requestAll<T>(path: string, settings: ServerConnection.ISettings, query: Query): Promise<T[]> {
+export async function requestAll<T>(path: string, gateway: IGateway, query: Query): Promise<T[]> {
   const found: T[] = [];
   let cursor: string | null | undefined;
   do {
-    const page: IPage<T> = await request(path, settings, { query: cursor ? { ...query, cursor } : query });
+    const page: IPage<T> = await gateway.request(path, { query: cursor ? { ...query, cursor } : query });
     found.push(...(page.items ?? []));
     cursor = page.nextCursor;
   } while (cursor);
   return found;
-}
-
-function parse(text: string): unknown {
-  try {
-    return text ? JSON.parse(text) : undefined;
-  } catch {
-    return undefined;
-  }
 }

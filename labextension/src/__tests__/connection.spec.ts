@@ -85,8 +85,26 @@ describe('authentication', () => {
     await until(() => connection.state === 'open');
     peer.sockets[0]?.raw.close(code);
     await until(() => connection.state === 'refused');
+    expect(connection.reason).toMatch(/^The gateway .+\.$|^You may not .+\.$/);
     await pause(40);
     expect(peer.sockets).toHaveLength(1);
+  });
+
+  it('tries again where a socket cannot even be made', async () => {
+    let tries = 0;
+    const Forbidden = class {
+      constructor(url: string) {
+        tries += 1;
+        if (tries < 3) {
+          throw new DOMException('The operation is insecure.', 'SecurityError');
+        }
+        return new WebSocket(url);
+      }
+    };
+    connect({ WebSocket: Forbidden as unknown as typeof globalThis.WebSocket });
+    expect(connection.state).toBe('waiting');
+    await until(() => connection.state === 'open');
+    expect(tries).toBe(3);
   });
 
   it('tries again when nobody answers in time', async () => {
@@ -226,6 +244,19 @@ describe('commands', () => {
     const [first, second] = peer.sockets.map(said);
     expect(first).toEqual(second);
     expect(second).toEqual([{ type: 'interrupt', runId: 'run_a', clientId: ack.clientId }]);
+  });
+
+  it('that nobody answers in time are rejected, and not sent again', async () => {
+    connect({ times: { ...QUICK, answer: 30 } });
+    await until(() => connection.state === 'open');
+    await expect(connection.send({ type: 'interrupt', runId: 'run_a' })).rejects.toMatchObject({
+      code: 'not_answered',
+      message: 'The gateway did not answer for 0.03 s.'
+    });
+    peer.sockets[0]?.kill();
+    await until(() => peer.sockets.length === 2 && connection.state === 'open');
+    await pause(20);
+    expect(said(peer.sockets[1])).toEqual([]);
   });
 
   it('are rejected when the connection is disposed', async () => {

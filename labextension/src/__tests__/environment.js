@@ -14,7 +14,7 @@ module.exports = class PageEnvironment extends TestEnvironment {
       },
       context
     );
-    Object.assign(this.global, { fetch, Headers, Request, Response, TextEncoder, TextDecoder });
+    Object.assign(this.global, { Blob, fetch, Headers, Request, Response, TextEncoder, TextDecoder });
     // JupyterLab's components ask for these when they are loaded.
     this.global.matchMedia = media => ({ media, matches: false, addEventListener: () => {}, addListener: () => {} });
     this.global.requestIdleCallback = callback => setTimeout(callback, 0);
@@ -23,13 +23,23 @@ module.exports = class PageEnvironment extends TestEnvironment {
     this.global.IntersectionObserver = class IntersectionObserver {
       constructor(callback) {
         this.callback = callback;
+        this.targets = new Set();
       }
       observe(target) {
-        target.reveal = () => this.callback([{ isIntersecting: true, target }]);
-        this.callback([{ isIntersecting: false, target }]);
+        this.targets.add(target);
+        target.reveal = (isIntersecting = true) => this.tell(target, isIntersecting);
+        this.tell(target, false);
+      }
+      tell(target, isIntersecting) {
+        if (this.targets.has(target)) {
+          this.callback([{ target, isIntersecting, intersectionRatio: isIntersecting ? 1 : 0 }]);
+        }
+      }
+      unobserve(target) {
+        this.targets.delete(target);
       }
       disconnect() {
-        this.callback = () => {};
+        this.targets.clear();
       }
     };
     this.global.DragEvent = class DragEvent extends this.global.MouseEvent {};

@@ -37,6 +37,7 @@ export class Peer {
       const sent = await text(request);
       const [status, body] = this.onRequest(pathname, searchParams, sent ? JSON.parse(sent) : undefined);
       this.requests.push(`${pathname}?${searchParams}`);
+      this.keys.push(...[request.headers['idempotency-key'] ?? []].flat());
       response.writeHead(status, { 'Content-Type': 'application/json' });
       response.end(typeof body === 'string' ? body : JSON.stringify(body));
     });
@@ -59,6 +60,9 @@ export class Peer {
 
   readonly sockets: Socket[] = [];
   readonly requests: string[] = [];
+
+  /** The `Idempotency-Key` of every request that had one. */
+  readonly keys: string[] = [];
 
   onRequest: Answer = () => [404, { code: 'not_found', message: 'There is nothing here.' }];
 

@@ -4,21 +4,16 @@
  * @jest-environment ./src/__tests__/environment.js
  */
 
-import type { JupyterFrontEnd } from '@jupyterlab/application';
-import { ServerConnection } from '@jupyterlab/services';
-import type { IStatusBar } from '@jupyterlab/statusbar';
+import { IStatusBar } from '@jupyterlab/statusbar';
 import { CommandRegistry } from '@lumino/commands';
 import type { Widget } from '@lumino/widgets';
-import WebSocket from 'ws';
 
-import plugins from '../index';
 import type { Run, RunStatus } from '../protocol';
-import { RequestFailed, request } from '../request';
-import type { IConnection } from '../tokens';
+import { IConnection } from '../tokens';
+import { activateAll } from './page';
 import { closeDialogs, Peer, type Socket, until } from './peer';
 
 let peer: Peer;
-let settings: ServerConnection.ISettings;
 let connection: IConnection;
 let commands: CommandRegistry;
 
@@ -36,17 +31,12 @@ function run(runId: string, status: RunStatus): Run {
   };
 }
 
-/** Activates the plugins as JupyterLab does and returns the item that is registered. */
+/** Activates the plugins and returns the item that is registered. */
 function activate(): Widget {
   commands = new CommandRegistry();
-  const app = { commands, serviceManager: { serverSettings: settings } } as unknown as JupyterFrontEnd;
   const items: Widget[] = [];
   const statusBar = { registerStatusItem: (_: string, { item }: IStatusBar.IItem) => items.push(item) };
-  const [first, second, third, fourth] = plugins as unknown as { activate: (...services: unknown[]) => unknown }[];
-  connection = first?.activate(app) as IConnection;
-  const activity = second?.activate(app, connection);
-  third?.activate(app, connection, activity, null, null);
-  fourth?.activate(app, activity, statusBar, null);
+  connection = activateAll(peer, commands, new Map([[IStatusBar, statusBar]]))(IConnection);
   expect(items).toHaveLength(1);
   return items[0] as Widget;
 }
@@ -70,12 +60,6 @@ beforeEach(async () => {
     path === '/jupyter-agent/api/runs'
       ? [200, { items: runs.filter(({ status }) => status === query.get('status')) }]
       : [404, 'nothing'];
-  settings = ServerConnection.makeSettings({
-    baseUrl: peer.url,
-    wsUrl: peer.url.replace('http', 'ws'),
-    token: 'secret',
-    WebSocket: WebSocket as unknown as typeof globalThis.WebSocket
-  });
 });
 
 afterEach(async () => {
@@ -173,31 +157,4 @@ it('lists page after page', async () => {
   };
   const item = activate();
   await until(() => item.node.textContent === 'Agent: 2 running · 0 waiting');
-});
-
-describe('a request', () => {
-  it('that is refused says what the gateway said', async () => {
-    peer.onRequest = () => [
-      409,
-      { code: 'thread_busy', message: 'The thread has a run.', details: { runId: 'run_a' } }
-    ];
-    const refusal: unknown = await request('runs', settings).catch(fault => fault);
-    expect(refusal).toBeInstanceOf(RequestFailed);
-    expect(refusal).toMatchObject({
-      status: 409,
-      code: 'thread_busy',
-      message: 'The thread has a run.',
-      details: { runId: 'run_a' }
-    });
-  });
-
-  it('that another than the gateway refused names the status', async () => {
-    peer.onRequest = () => [502, '<html>Bad gateway</html>'];
-    await expect(request('runs', settings)).rejects.toThrow(/502.*runs/);
-  });
-
-  it('without a body has none', async () => {
-    peer.onRequest = () => [204, ''];
-    await expect(request('runs/run_a', settings)).resolves.toBeUndefined();
-  });
 });

@@ -1,21 +1,22 @@
-/** Everything of one's own that waits for a person, put to them one after another, and what they decide carried out. */
+/** Everything of one's own that waits for a person, put to them one after another. */
 
-import { Dialog, showDialog, showErrorMessage } from '@jupyterlab/apputils';
-import type { ServerConnection } from '@jupyterlab/services';
+import { Dialog, showDialog } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { type ISignal, Signal } from '@lumino/signaling';
 
-import type { Ending, Waiting, WaitingModel } from '../model';
-import type { Approval, InputNeeded } from '../protocol';
-import { type IPage, RequestFailed, request } from '../request';
-import type { IActivity } from '../tokens';
-import { type AnswerDialog, ApprovalBody, approvalDialog, type Choice, QuestionBody, questionDialog } from './answer';
+import { ApprovalCard } from '../decisions/approval';
+import type { Card } from '../decisions/card';
+import { farewell } from '../decisions/endings';
+import { QuestionCard } from '../decisions/question';
+import type { IActivity, IRunModel, IRuns } from '../tokens';
+import type { Ending, Waiting, WaitingModel } from '../waiting';
+import { AnswerDialog } from './answer';
 
 export class Desk {
   constructor(
     private readonly _model: WaitingModel,
     private readonly _activity: IActivity,
-    private readonly _settings: ServerConnection.ISettings,
+    private readonly _runs: IRuns,
     private readonly _trans: TranslationBundle
   ) {}
 
@@ -64,99 +65,40 @@ export class Desk {
   /** Returns whether to go on with the next. */
   private async _put(item: Waiting): Promise<boolean> {
     this._shown.emit(item);
+    const run = this._runs.open(item.runId);
     try {
-      return await (item.kind === 'approval' ? this._decide(item) : this._answer(item));
-    } catch (fault) {
-      const message = fault instanceof Error ? fault.message : String(fault);
-      await showErrorMessage(this._trans.__('This was not carried out'), message);
-      return true;
+      const card = this._card(item, run);
+      return card === null || (await this._ask(item, card));
+    } finally {
+      run.dispose();
     }
   }
 
-  private async _decide(item: Waiting): Promise<boolean> {
-    const approval = await this._approval(item.id);
-    const body = new ApprovalBody(approval, this._trans);
-    const choice = await this._ask(item, approvalDialog(approval, body, this._trans));
-    if (choice === 'accept' || choice === 'reject') {
-      const approved = choice === 'accept';
-      await this._send(`approvals/${item.id}`, approved || !body.text ? { approved } : { approved, reason: body.text });
+  /** Returns the card of what waits, null where it does not any more. */
+  private _card({ kind, id }: Waiting, run: IRunModel): Card | null {
+    const options = { words: this._trans, gateway: run.gateway };
+    const { approvals = [], inputs = [] } = run.transcript ?? {};
+    if (kind === 'approval') {
+      const approval = approvals.find(({ approvalId }) => approvalId === id);
+      return approval ? new ApprovalCard(approval, { ...options, decide: decision => run.decide(id, decision) }) : null;
     }
-    return choice !== 'stop';
+    const asked = inputs.find(({ requestId }) => requestId === id);
+    return asked ? new QuestionCard(asked, { ...options, answer: content => run.answer(id, content) }) : null;
   }
 
-  private async _answer(item: Waiting): Promise<boolean> {
-    const { items = [] }: IPage<InputNeeded> = await request(`runs/${item.runId}/inputs`, this._settings);
-    const asked = items.find(({ requestId }) => requestId === item.id);
-    if (!asked) {
-      throw new Error(this._trans.__('The question was answered elsewhere meanwhile.'));
-    }
-    const body = new QuestionBody(asked, this._trans);
-    const choice = await this._ask(item, questionDialog(body, this._trans));
-    if (choice === 'accept') {
-      await this._send(`runs/${item.runId}/inputs/${item.id}`, { content: body.text });
-    }
-    return choice !== 'stop';
-  }
-
-  /** Returns the server's record, with the whole picture: one that is too long for the record is kept beside it. */
-  private async _approval(id: string): Promise<Approval> {
-    const approval: Approval = await request(`approvals/${id}`, this._settings);
-    if (approval.decision) {
-      throw new Error(this._farewell(approval.decision));
-    }
-    const { blob, hash, shortened } = approval.preview;
-    if (typeof blob !== 'string' || shortened === undefined) {
-      return approval;
-    }
-    const preview: Approval['preview'] | undefined = await request(`blobs/${blob}`, this._settings);
-    if (!preview || preview.hash !== hash) {
-      throw new Error(
-        this._trans.__('The server does not show all of what the call would do, so it cannot be approved.')
-      );
-    }
-    return { ...approval, preview };
-  }
-
-  /** Launches the dialog; it ends when somebody else is quicker. */
-  private async _ask(item: Waiting, dialog: AnswerDialog): Promise<Choice> {
+  /** The card ends when somebody else is quicker. */
+  private async _ask(item: Waiting, card: Card): Promise<boolean> {
     const onEnded = (_: WaitingModel, [{ id }, ending]: readonly [Waiting, Ending]): void => {
       if (id === item.id) {
-        dialog.end(this._farewell(ending));
+        card.end(farewell(ending, this._trans));
       }
     };
     this._model.ended.connect(onEnded);
     try {
-      return await dialog.ask();
+      return (await new AnswerDialog(card, item.runId, this._trans).ask()) !== 'stop';
     } finally {
       this._model.ended.disconnect(onEnded);
     }
-  }
-
-  private async _send(path: string, body: object): Promise<void> {
-    try {
-      await request(path, this._settings, { method: 'POST', body: JSON.stringify(body) });
-    } catch (fault) {
-      throw fault instanceof RequestFailed ? fault : new Error(this._lost(fault));
-    }
-  }
-
-  private _lost(fault: unknown): string {
-    const why = fault instanceof Error ? fault.message : String(fault);
-    return this._trans.__('The server did not answer, so it still waits, or not: look again. (%1)', why);
-  }
-
-  private _farewell(ending: Ending): string {
-    const trans = this._trans;
-    const words: Record<Ending, string> = {
-      approve: trans.__('It was approved elsewhere meanwhile.'),
-      edit: trans.__('It was approved elsewhere meanwhile, with other arguments.'),
-      reject: trans.__('It was rejected elsewhere meanwhile.'),
-      expired: trans.__('Nobody decided in time, so the call was rejected.'),
-      answered: trans.__('The question was answered elsewhere meanwhile.'),
-      unanswered: trans.__('Nobody answered in time: the agent goes on without an answer.'),
-      over: trans.__('The run is over, so nothing waits here any more.')
-    };
-    return words[ending];
   }
 
   private readonly _shown = new Signal<this, Waiting>(this);

@@ -3,9 +3,9 @@
 import { Notification } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import type { Waiting, WaitingModel } from '../model';
+import { wants } from '../decisions/picture';
+import type { Waiting, WaitingModel } from '../waiting';
 import type { Desk } from './desk';
-import { wants } from './preview';
 
 export class Notices {
   constructor(model: WaitingModel, desk: Desk, trans: TranslationBundle, answer: (id: string) => void) {

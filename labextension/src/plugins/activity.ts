@@ -2,19 +2,17 @@
 
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 
-import { ActivityModel } from '../model';
+import { ActivityModel } from '../activity';
 import type { Run } from '../protocol';
 import { requestAll } from '../request';
-import { IActivity, IConnection } from '../tokens';
+import { IActivity, IRuns } from '../tokens';
 
 export const activity: JupyterFrontEndPlugin<IActivity> = {
   id: 'jupyter-agent:activity',
   description: 'Knows which agent runs work and which wait.',
   autoStart: true,
-  requires: [IConnection],
+  requires: [IRuns],
   provides: IActivity,
-  activate: (app: JupyterFrontEnd, connection: IConnection): IActivity => {
-    const settings = app.serviceManager.serverSettings;
-    return new ActivityModel(connection, status => requestAll<Run>('runs', settings, { status, limit: 200 }));
-  }
+  activate: (_: JupyterFrontEnd, { gateway }: IRuns): IActivity =>
+    new ActivityModel(gateway.connection, status => requestAll<Run>('runs', gateway, { status, limit: 200 }))
 };

@@ -7,25 +7,26 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { CommandIDs } from '../commands';
 import { Desk } from '../components/desk';
 import { Notices } from '../components/notices';
-import { WaitingModel } from '../model';
-import { IActivity, IConnection } from '../tokens';
+import { IActivity, IRuns } from '../tokens';
+import { publishWaiting, WaitingModel } from '../waiting';
 
 export const answer: JupyterFrontEndPlugin<void> = {
   id: 'jupyter-agent:answer',
   description: 'Approvals and questions of agent runs: a notification when one appears, a dialog to answer.',
   autoStart: true,
-  requires: [IConnection, IActivity],
+  requires: [IRuns, IActivity],
   optional: [ICommandPalette, ITranslator],
   activate: (
-    { commands, serviceManager }: JupyterFrontEnd,
-    connection: IConnection,
+    { commands }: JupyterFrontEnd,
+    runs: IRuns,
     activity: IActivity,
     palette: ICommandPalette | null,
     translator: ITranslator | null
   ): void => {
     const trans = (translator ?? nullTranslator).load('jupyter_agent');
-    const model = new WaitingModel(connection, activity);
-    const desk = new Desk(model, activity, serviceManager.serverSettings, trans);
+    const model = new WaitingModel(runs, activity);
+    publishWaiting(model);
+    const desk = new Desk(model, activity, runs, trans);
     new Notices(model, desk, trans, id => void commands.execute(CommandIDs.answer, { id }));
     commands.addCommand(CommandIDs.answer, {
       label: trans.__('Agent: answer what is waiting'),

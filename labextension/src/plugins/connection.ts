@@ -1,23 +1,18 @@
 /** Gives the other plugins the page's connection to the gateway. */
 
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { URLExt } from '@jupyterlab/coreutils';
 
-import { Connection } from '../connection';
+import { connectionTo } from '../gateway';
 import { IConnection } from '../tokens';
+import { serverOf } from './server';
 
 export const connection: JupyterFrontEndPlugin<IConnection> = {
   id: 'jupyter-agent:connection',
   description: 'Connects to the agent gateway of this server.',
   autoStart: true,
   provides: IConnection,
-  activate: (app: JupyterFrontEnd): IConnection => {
-    const settings = app.serviceManager.serverSettings;
-    const connection = new Connection({
-      url: URLExt.join(settings.wsUrl, 'jupyter-agent', 'ws'),
-      token: () => settings.token,
-      WebSocket: settings.WebSocket
-    });
+  activate: ({ serviceManager }: JupyterFrontEnd): IConnection => {
+    const connection = connectionTo(serverOf(serviceManager.serverSettings));
     connection.connect();
     return connection;
   }
