@@ -7,49 +7,35 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, expect
 
-from tests.browser.notebook import FLAGS, LAB, PATIENCE_MS, Notebook, leave_settings
+from tests.browser.conftest import end_sessions, lab
+from tests.browser.notebook import PATIENCE_MS, Notebook
+from tests.browser.shown import Card
 from tests.live_server import LiveServer
-from tests.requirements import require
 
 ROOT = Path(__file__).parents[2]
 TOUR = "notebooks/00-tour.ipynb"
-OPTIONS = ("--LabApp.expose_app_in_browser=True",)
-PACE = {"JUPYTER_AGENT_DEMO_PACE": "0.2"}
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    chromium = require("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        yield browser
-        await browser.close()
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveServer]:
-    home = tmp_path_factory.mktemp("lab")
-    leave_settings(home)
-    async with LiveServer(home, extensions=LAB, options=OPTIONS, environment=PACE) as server:
+    assert browser.is_connected()
+    async with lab(tmp_path_factory.mktemp("lab"), JUPYTER_AGENT_DEMO_PACE="0.2") as server:
         yield server
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def tour(server: LiveServer, browser: Browser, tmp_path: Path) -> AsyncIterator[Notebook]:
+async def tour(server: LiveServer, context: BrowserContext, tmp_path: Path) -> AsyncIterator[Notebook]:
     """The tour, copied with its data; screenshots go to the test's own folder."""
     shutil.rmtree(server.root / "notebooks", ignore_errors=True)
     shutil.copytree(ROOT / "notebooks", server.root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    context = await browser.new_context(viewport={"width": 1280, "height": 860})
     tour = Notebook(server, await context.new_page(), TOUR, tmp_path)
     await tour.open()
     yield tour
-    await context.close()
-    for session in (await server.request("GET", "api/sessions"))[1]:
-        await server.request("DELETE", f"api/sessions/{session['id']}")
+    await end_sessions(server)
 
 
 async def newest_run(server: LiveServer) -> dict[str, Any]:
@@ -57,45 +43,59 @@ async def newest_run(server: LiveServer) -> dict[str, Any]:
     return dict(page["items"][0])
 
 
-async def test_the_main_job_is_approved_from_the_status_bar(server: LiveServer, tour: Notebook) -> None:
+async def test_the_main_job_is_approved_in_its_cell(server: LiveServer, tour: Notebook) -> None:
     await tour.run(0)
     await tour.run(1)
-    await tour.shows("0 running · 1 waiting")
-    await expect(tour.toasts).to_contain_text("run_cell wants to execute code")
-    await expect(tour.cell(1)).to_contain_text('click "Agent: … waiting" in JupyterLab\'s status bar')
+    shown = tour.shown(1)
+    await shown.has("waiting_confirmation", source="gateway")
+    await expect(shown.word).to_have_text("Waiting for your approval")
+    await expect(shown.card.node).to_contain_text("run_cell wants to execute code")
+    await expect(shown.card.node).to_contain_text("import pandas as pd")
     await tour.photograph("waiting")
 
-    await tour.status.get_by_role("button").click()
-    await expect(tour.dialog).to_contain_text("import pandas as pd")
+    await shown.card.read()
     await tour.photograph("approval")
-    await tour.page.keyboard.press("Enter")
-    await expect(tour.dialog).to_be_visible()
-    await tour.approve()
-
+    await tour.picture("live-approval", tour.cell(1), "Light")
+    await shown.card.approve()
+    await shown.has("completed", source="gateway")
+    await expect(shown.word).to_have_text("Completed")
+    await shown.says("survey.csv has the most missing values")
+    await shown.called("list_files", "done")
+    await shown.called("run_cell", "done")
     await tour.shows("0 running · 0 waiting")
     await expect(tour.toasts).to_have_count(0)
-    cell = tour.cell(1)
-    await expect(cell).to_contain_text("completed", timeout=PATIENCE_MS)
-    await expect(cell).to_contain_text("survey.csv` has the most missing values")
-    plot = cell.locator(".jp-OutputArea-output img")
+    plot = shown.node.locator("img")
     await expect(plot).to_have_count(1, timeout=PATIENCE_MS)
     assert await plot.evaluate("image => image.decode().then(() => image.naturalWidth)") > 400
     await plot.scroll_into_view_if_needed()
     await tour.photograph("answer")
+    await tour.picture("finished-run", tour.cell(1), "Dark")
+
+    await tour.run(3)
+    await tour.was_executed(3)
+    calls = tour.cell(3).locator("tbody tr")
+    _, run = await server.request("GET", f"jupyter-agent/api/runs/{(await newest_run(server))['runId']}/transcript")
+    made = [call for turn in run["turns"] for call in turn.get("toolCalls", [])]
+    await expect(calls).to_have_count(len(made))
+    for place, call in enumerate(made):
+        await expect(calls.nth(place)).to_contain_text(call["name"])
+        await expect(calls.nth(place)).to_contain_text("success")
+    await expect(calls.filter(has_text="run_cell")).to_contain_text("approve")
+    assert tour.faults == []
 
 
 async def test_a_run_goes_on_when_the_page_is_loaded_again(server: LiveServer, tour: Notebook) -> None:
     await tour.run(0)
     await tour.run(1)
-    await tour.shows("0 running · 1 waiting")
+    await tour.shown(1).has("waiting_confirmation", source="gateway")
     before = await newest_run(server)
+    await tour.save()
 
     await tour.page.reload()
-    await tour.shows("0 running · 1 waiting")
-    await tour.toasts.get_by_role("button", name="Answer").click()
-    await expect(tour.dialog).to_contain_text(before["runId"])
-    await tour.approve()
-    await tour.shows("0 running · 0 waiting")
+    shown = tour.shown(1)
+    await shown.has("waiting_confirmation", source="gateway")
+    await shown.card.approve()
+    await shown.has("completed", source="gateway")
     await tour.is_ready()
 
     # The kernel's variable is the same run, and it was asked once.
@@ -104,3 +104,21 @@ async def test_a_run_goes_on_when_the_page_is_loaded_again(server: LiveServer, t
     after = await newest_run(server)
     assert (after["runId"], after["status"]) == (before["runId"], "completed")
     await tour.photograph("after-reload")
+
+
+async def test_what_waits_can_be_decided_from_the_status_bar(server: LiveServer, tour: Notebook) -> None:
+    await tour.run(0)
+    await tour.run(1)
+    await tour.shows("0 running · 1 waiting")
+    await expect(tour.toasts).to_contain_text("run_cell wants to execute code")
+    await tour.status.get_by_role("button").click()
+    await expect(tour.dialog).to_contain_text("import pandas as pd")
+    await expect(tour.dialog).to_contain_text((await newest_run(server))["runId"])
+    await tour.photograph("dialog")
+    await tour.page.keyboard.press("Enter")
+    await expect(tour.dialog).to_be_visible()
+    await Card(tour.dialog.locator(".jp-agent-Decision").first).approve()
+
+    await tour.shows("0 running · 0 waiting")
+    await expect(tour.toasts).to_have_count(0)
+    await tour.shown(1).has("completed")
