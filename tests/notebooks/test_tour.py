@@ -61,13 +61,13 @@ async def test_the_tour_in_ten_cells(server, second_client):
 async def _check_frames(kernel):
     """The frames of the main job are whole and say what happened."""
     reply = await kernel.execute(
-        "events, calls = run.events.df, run.tool_calls.df\n"
+        "events, calls = first.events.df, first.tool_calls.df\n"
         "assert list(events.seq) == list(range(1, len(events) + 1)), 'holes'\n"
         "assert events['type'].iloc[0] == 'run_started' and events['type'].iloc[-1] == 'session_complete'\n"
         "assert calls.outcome.notna().all() and calls.latency.notna().all()\n"
-        "assert run.turns.df.input_tokens.sum() == run.usage.input_tokens > 0\n"
-        "assert str(run.turns.df.started_at.dtype) == 'datetime64[us, UTC]'\n"
-        "assert again.thread == run.thread and len(run.thread.runs) >= 3\n"
+        "assert first.turns.df.input_tokens.sum() == first.usage.input_tokens > 0\n"
+        "assert str(first.turns.df.started_at.dtype) == 'datetime64[us, UTC]'\n"
+        "assert again.thread == first.thread and len(first.thread.runs) >= 3\n"
         "assert long.status == 'interrupted'\n"
     )
     assert reply["status"] == "ok", reply
