@@ -6,7 +6,7 @@
 PYTHON ?= python3
 PORT ?= 8888
 # Tests mostly wait for servers and browsers, and some hold deadlines: two at a time keep two cores busy, not late.
-PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile
+PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 JEST_ARGS ?=
 
 VENV := .venv
@@ -17,8 +17,10 @@ CLIENT := tests/wire/client
 CLIENT_BUILT := $(CLIENT)/dist/trials/all.test.js
 # What others wrote in JavaScript for the tests to talk to, and the client's own packages.
 TEST_PACKAGES := $(patsubst %/package-lock.json,%/node_modules/.package-lock.json,$(wildcard tests/*/*/package-lock.json))
-LAB_SOURCES := $(wildcard labextension/*.json labextension/yarn.lock labextension/style/*) \
+LAB_SOURCES := $(wildcard labextension/*.json labextension/*.mjs labextension/yarn.lock labextension/style/*) \
   $(shell find labextension/src -name '*.ts' -not -path '*/__tests__/*' 2>/dev/null)
+
+BUILT := jupyter_agent/labextension jupyter_agent/widgets/static
 
 # JupyterLab refuses root without a word for it, and opens a browser where there is a screen.
 LAB_FLAGS := $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -33,7 +35,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lab demo test test-python test-lab lint format types build bench docs-check generate clean
+.PHONY: help lab demo test test-python test-lab lint format types build bench screenshots docs-check generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +55,8 @@ demo: $(STAMPS)/lab ## run the tour's main job here in the terminal, with no key
 test: test-python test-lab ## run all tests: Python, the protocol's client in TypeScript, the lab extension
 
 test-python: $(STAMPS)/test $(TEST_PACKAGES) $(CLIENT_BUILT)
+	@# Deadlines are held once what was just installed is on disk.
+	@sync
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-lab: $(STAMPS)/test $(NODE_STAMP)
@@ -84,17 +88,23 @@ bench: $(STAMPS)/test ## print the figures of docs/performance.md
 
 # --- to make ----------------------------------------------------------------------------------------------------
 
+screenshots: $(STAMPS)/test ## take the documentation's pictures anew, in a real browser
+	mkdir -p docs/screenshots
+	JUPYTER_AGENT_SCREENSHOTS=docs/screenshots JUPYTER_AGENT_REQUIRE=chromium \
+	  $(BIN)/python -m pytest tests/browser/test_tour.py tests/browser/test_saved.py tests/browser/test_views.py tests/browser/test_charts.py \
+	  -k "main_job or stranger_shows or test_views or test_charts"
+
 generate: $(STAMPS)/dev ## write the protocol's JSON Schema and TypeScript types anew
 	$(BIN)/python -m jupyter_agent.protocol.generate
 	$(BIN)/python -m jupyter_agent.gateway.configuration
 
 build: $(STAMPS)/dev ## make the sdist, and the wheel from it, into dist/
-	rm -rf dist jupyter_agent/labextension
+	rm -rf dist $(BUILT)
 	$(BIN)/python -m build
 
 clean: ## remove everything that was built or installed
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -rf jupyter_agent/labextension labextension/lib labextension/node_modules labextension/.yarn
+	rm -rf $(BUILT) labextension/lib labextension/node_modules labextension/.yarn
 	rm -rf labextension/tsconfig.tsbuildinfo tests/*/*/node_modules $(CLIENT)/dist
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -110,19 +120,19 @@ $(VENV)/pyvenv.cfg:
 # since the build looks at the age of src/ alone and would leave a changed style or package.json out.
 $(STAMPS)/lab: $(VENV)/pyvenv.cfg pyproject.toml $(LAB_SOURCES)
 	@echo "Installing into $(VENV) and building the lab extension: some minutes the first time …"
-	@rm -rf jupyter_agent/labextension
+	@rm -rf $(BUILT)
 	$(BIN)/python -m pip install --quiet --editable '.[lab]'
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/test: $(VENV)/pyvenv.cfg pyproject.toml $(LAB_SOURCES)
 	@echo "Installing into $(VENV) and building the lab extension: some minutes the first time …"
-	@rm -rf jupyter_agent/labextension
+	@rm -rf $(BUILT)
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@mkdir -p $(STAMPS) && touch $(STAMPS)/lab $@
 
 $(STAMPS)/dev: $(VENV)/pyvenv.cfg pyproject.toml $(LAB_SOURCES)
 	@echo "Installing into $(VENV) and building the lab extension: some minutes the first time …"
-	@rm -rf jupyter_agent/labextension
+	@rm -rf $(BUILT)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@mkdir -p $(STAMPS) && touch $(STAMPS)/lab $(STAMPS)/test $@
 

@@ -104,7 +104,7 @@ async def main(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(Path(folder))
         await storage.rows.open()
-        projection = Projection(storage.rows)
+        projection = Projection(storage.rows, storage.blobs)
         bench = Bench(storage, Journal(storage.lines, storage.blobs, observer=projection), count)
         first = await bench.append()
         bench.lines = [line async for batch in bench.journal.follow(first) for line in batch.lines]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -31,12 +32,15 @@ class LiveServer:
         options: tuple[str, ...] = (),
         extensions: tuple[str, ...] = (),
         environment: dict[str, str] | None = None,
+        base_url: str = "/",
     ) -> None:
         self.home = home
         self.root = home / "root"
         self.log = home / "server.log"
-        self.port = _free_port()
+        self.port = free_port()
+        self.token = TOKEN
         self._without = home / "without"
+        self.base_url = base_url
         self._options = options
         self._extensions = dict.fromkeys(OTHERS, False) | dict.fromkeys(("jupyter_agent", *extensions), True)
         self.environment = dict(environment or {})
@@ -53,7 +57,7 @@ class LiveServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}{self.base_url.rstrip('/')}"
 
     @property
     def pid(self) -> int:
@@ -92,6 +96,7 @@ class LiveServer:
             "--ServerApp.ip=127.0.0.1",
             f"--ServerApp.port={self.port}",
             "--ServerApp.port_retries=0",
+            f"--ServerApp.base_url={self.base_url}",
             f"--ServerApp.root_dir={self.root}",
             f"--ServerApp.jpserver_extensions={self._extensions!r}",
             *self._options,
@@ -106,7 +111,7 @@ class LiveServer:
         return {
             **kept,
             "HOME": str(self.home),
-            "JUPYTER_TOKEN": TOKEN,
+            "JUPYTER_TOKEN": self.token,
             "JUPYTER_CONFIG_DIR": str(self.home / "config"),
             "JUPYTER_DATA_DIR": str(self.home / "data"),
             "JUPYTER_RUNTIME_DIR": str(self.home / "runtime"),
@@ -150,7 +155,7 @@ class LiveServer:
         request = HTTPRequest(
             f"{self.url}/{path}",
             method=method,
-            headers={"Authorization": f"token {TOKEN}"},
+            headers={"Authorization": f"token {self.token}"},
             body=None if body is None else json.dumps(body),
             allow_nonstandard_methods=True,
             request_timeout=60,
@@ -175,7 +180,11 @@ class LiveServer:
         return dict(run)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port() -> int:
+    """Returns a port that nobody has, below those that the system gives to outgoing connections: one of those could be
+    gone before the server comes to it. Chosen by the system's chance, since trials seed Python's own all alike."""
+    while True:
+        port = 12_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -7,13 +7,21 @@ import jupyter_agent
 
 ROOT = Path(jupyter_agent.__file__).parent
 
-GROUND = {"exceptions", "records", "events", "transcript", "failpoints"}
+GROUND = {
+    *("exceptions", "records", "events", "transcript", "compact", "cache_shape", "display", "facts", "chain"),
+    "failpoints",
+}
 MAY_IMPORT = {
     # the ground, which both towers stand on
     "exceptions": set(),
     "records": {"exceptions"},
     "events": {"exceptions", "records"},
     "transcript": {"exceptions", "records", "events"},
+    "compact": {"exceptions", "records", "events", "transcript"},
+    "cache_shape": {"exceptions", "records"},
+    "display": {"exceptions", "records", "events", "transcript", "compact"},
+    "facts": {"exceptions", "records", "events", "transcript"},
+    "chain": {"exceptions", "records", "events"},
     "failpoints": set(),
     "protocol": GROUND,
     # the server tower
@@ -28,12 +36,14 @@ MAY_IMPORT = {
     "script": GROUND,
     "client": GROUND | {"protocol", "script"},
     "frames": GROUND | {"client"},
-    "widgets": GROUND | {"client", "frames"},
+    # Other agents' logs as our facts, and our facts for others: neither a frame nor a part of the client.
+    "traces": GROUND | {"client", "frames"},
+    "widgets": GROUND | {"protocol", "client", "frames"},
     "magics": GROUND | {"client", "script", "frames", "widgets"},
     # beside them
     "cli": GROUND | {"protocol", "gateway", "storage", "journal", "client"},
     "testing": GROUND | {"models", "storage", "tools"},
-    "__init__": {"gateway", "client", "script", "frames", "widgets", "magics"},
+    "__init__": {"gateway", "client", "script", "frames", "traces", "widgets", "magics"},
 }
 ONLY_IN = {
     "jupyter_server": {"gateway"},

@@ -1,6 +1,7 @@
 """What is shipped: the wheel made from the sdist has everything that belongs in it, and nothing else."""
 
 import ast
+import gzip
 import json
 import os
 import re
@@ -20,6 +21,16 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 VERSION = json.loads((ROOT / "labextension" / "package.json").read_text(encoding="utf-8"))["version"]
 DATA = f"jupyter_agent-{VERSION}.data/data"
 INFO = f"jupyter_agent-{VERSION}.dist-info"
+
+WIDGET = "jupyter_agent/widgets/static"
+WIDGET_BYTES = 300_000
+"""The most that a page may have to load for a widget, as it travels: compressed."""
+
+LAB = f"{DATA}/share/jupyter/labextensions/jupyter-agent/static"
+LAB_BYTES = 300_000
+"""The same for the lab extension: of whichever build, the one for development is larger."""
+LOADER = rb"try\s*\{\s*return this\s*\|\|\s*new Function\(.return this.\)\(\)"
+"""How the module loader of every lab extension finds `window` where there is no `globalThis`: no text of ours."""
 
 WITHOUT_NODE = {**os.environ, "PATH": str(Path(sys.executable).parent)}
 
@@ -65,7 +76,7 @@ def wheel(source, tmp_path_factory):
 def package_files(root: Path) -> dict[str, Path]:
     """The files of the package below a folder by name, without what is built or cached."""
     names = {path.relative_to(root).as_posix(): path for path in (root / "jupyter_agent").rglob("*") if path.is_file()}
-    built = re.compile(r"^jupyter_agent/labextension/|__pycache__")
+    built = re.compile(rf"^jupyter_agent/labextension/|^{WIDGET}/|__pycache__")
     return {name: path for name, path in names.items() if not built.search(name)}
 
 
@@ -78,7 +89,8 @@ def test_the_sdist_has_the_package_to_the_byte(source):
 
 def test_the_wheel_has_the_package_of_the_sdist_to_the_byte(source, wheel):
     packed = {name: body for name, body in wheel.items() if name.startswith("jupyter_agent/")}
-    assert packed == {name: path.read_bytes() for name, path in package_files(source).items()}
+    wanted = {**package_files(source), **{f"{WIDGET}/{path.name}": path for path in (source / WIDGET).iterdir()}}
+    assert packed == {name: path.read_bytes() for name, path in wanted.items()}
 
 
 def test_the_wheel_has_the_lab_extension(wheel):
@@ -89,6 +101,28 @@ def test_the_wheel_has_the_lab_extension(wheel):
     assert f"{place}/{package['jupyterlab']['_build']['load']}" in wheel
     assert f"{place}/static/style.js" in wheel
     assert json.loads(wheel[f"{place}/install.json"])["packageName"] == "jupyter_agent"
+
+
+def test_the_lab_extension_is_small_and_whole(wheel):
+    scripts = {name: body for name, body in wheel.items() if name.startswith(f"{LAB}/") and name.endswith(".js")}
+    assert any("/remoteEntry." in name for name in scripts)
+    assert sum(len(gzip.compress(body)) for body in scripts.values()) < LAB_BYTES
+    for name, body in scripts.items():
+        code = re.sub(rb"(?m)^\s*(//|/?\*).*$", b"", body)  # comments of a build for development
+        code = re.sub(LOADER, b"", code)
+        # Nothing is loaded from elsewhere, and no text becomes code.
+        assert not re.search(rb"\beval\(|\bFunction\(|\bimportScripts\(|\bimport\s*\(", code), name
+        assert not re.search(rb"[\"'`](https?:)?//[\w-]+\.\w|url\(\s*(https?:)?//|@import", code), name
+
+
+def test_the_wheel_has_the_widget_which_is_small_and_whole(wheel):
+    script, style = (wheel[f"{WIDGET}/widget.{kind}"] for kind in ("js", "css"))
+    assert len(gzip.compress(script)) + len(gzip.compress(style)) < WIDGET_BYTES
+    assert re.search(rb"export\s*\{\s*\w+ as default", script)
+    # Nothing is loaded from elsewhere, and no text becomes code.
+    assert not re.search(rb"(^|[;}])import[\s{*\"']|\bimport\s*\(|\beval\(|new Function\(|importScripts", script)
+    assert not re.search(rb"@import|https?:|url\(\s*['\"]?(?!data:|#)", style)
+    assert b"@lumino/signaling" in wheel[f"{WIDGET}/widget.licenses.txt"]
 
 
 def test_the_wheel_enables_the_server_extension(wheel):
@@ -115,7 +149,7 @@ def test_the_wheel_has_nothing_else(wheel):
         f"{DATA}/etc/jupyter",
     }
     # Files that Python runs by themselves at start-up, and what is only there on a machine that built something.
-    unwanted = re.compile(r"\.pth$|(site|user)customize|node_modules|__pycache__|(^|/)\.")
+    unwanted = re.compile(r"\.pth$|(site|user)customize|(^|/)node_modules/|__pycache__|(^|/)\.")
     assert not [name for name in wheel if unwanted.search(name)]
 
 
@@ -123,8 +157,8 @@ def test_the_sdist_has_what_a_wheel_is_made_of_and_no_node_modules(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
     assert {"pyproject.toml", "LICENSE", "labextension/package.json", "labextension/yarn.lock"} <= names
-    assert "jupyter_agent/labextension/static/style.js" in names
-    assert not [name for name in names if "node_modules" in name or name.startswith((".venv", ".git/"))]
+    assert {"jupyter_agent/labextension/static/style.js", f"{WIDGET}/widget.js", f"{WIDGET}/widget.css"} <= names
+    assert not [name for name in names if "node_modules/" in name or name.startswith((".venv", ".git/"))]
 
 
 def test_lock_files_name_no_other_registry_than_the_public_ones():
@@ -168,11 +202,11 @@ def undeclared(folder: Path, *extras: str) -> list[str]:
 
 
 def test_the_package_imports_only_what_it_declares():
-    assert undeclared(PACKAGE) == []
+    assert undeclared(PACKAGE, "postgres") == []
 
 
 def test_the_tests_import_only_what_they_declare():
-    assert undeclared(ROOT / "tests", "lab", "test") == []
+    assert undeclared(ROOT / "tests", "lab", "postgres", "test") == []
 
 
 # --- imports --------------------------------------------------------------------------------------------------
