@@ -29,6 +29,8 @@ T = TypeVar("T")
 REQUEST_TIMEOUT_S = 45.0
 PROBE_TIMEOUT_S = 3.0
 FACTS_TIMEOUT_S = 600.0
+LONGEST_PATH = 60_000
+"""Bytes, with its query. Tornado reads 65,536 of a request's head, and hangs up on more without an answer."""
 PAGE = 200
 PRICED_AT_ONCE = 2_000
 SEARCHED_CHARS = 200
@@ -159,11 +161,17 @@ class Client:
         """Returns the decoded JSON answer of one REST call, its bytes where it is not JSON; `into` takes them as they
         come instead.
 
-        Runs in the client's loop. Raises the gateway's fault, ConnectionLost where nothing answers.
+        Runs in the client's loop. Raises the gateway's fault, ConnectionLost where nothing answers, InvalidRequest for
+        a query too long to be sent.
         """
         gateway = self._found or await self._locate()
         if query := {name: value for name, value in (query or {}).items() if value is not None}:
             path = f"{path}?{urlencode(query)}"
+        if len(path) > LONGEST_PATH:
+            raise InvalidRequest(
+                f"The question is {len(path):,} bytes long as an address, more than the {LONGEST_PATH:,} that a server "
+                "reads. Use fewer or shorter filters, and choose among the rows yourself."
+            )
         encoded = None if body is None else msgspec.json.encode(body)
         try:
             answer = await self._fetch(gateway, method, path, body=encoded, into=into, timeout_s=timeout_s)

@@ -39,7 +39,7 @@ class FactsQuery(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkno
     status: tuple[RunStatus, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
-    metadata: Annotated[str, Meta(max_length=8_192)] | None = None
+    metadata: Annotated[str, Meta(max_length=4_096)] | None = None
     after: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     columns: tuple[Annotated[str, Meta(max_length=64)], ...] = ()
 
