@@ -33,4 +33,4 @@ async def test_every_cause_in_one_notebook(server):
     assert "· first_request" in said[1]
     assert "tools_reordered in tool: list_files, read_file, search_files, ask_user → ask_user, search_files" in said[3]
     assert "compacted in message: " in said[6]
-    assert "█" in said[7]
+    assert "prompt tokens came from the cache" in said[7]
