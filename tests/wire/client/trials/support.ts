@@ -289,10 +289,10 @@ export class Witness {
 }
 
 /** Stops a run that streams without end, and waits until the client was told so. */
-export async function interruptAndEnd(witness: Witness): Promise<void> {
+export async function interruptAndEnd(witness: Witness, ms = within(20_000)): Promise<void> {
   const { status } = await rest('POST', `jupyter-agent/api/runs/${witness.runId}/interrupt`);
   assert.equal(status, 202);
-  await witness.ended(within(20_000));
+  await witness.ended(ms);
   witness.leave();
 }
 
