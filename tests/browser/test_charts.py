@@ -12,8 +12,14 @@ from tests.live_server import LiveServer
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 
 HOSTILE = "<img src=x onerror=window.__pwned=1>"
-IMPORT = "import time\nimport jupyter_agent as ja\nimport pandas as pd"
-LOOKS = {"name": "list_files", "arguments": {"pattern": "*.ipynb"}}
+IMPORT = """import time
+from pathlib import Path
+import jupyter_agent as ja
+import pandas as pd
+Path("data").mkdir(exist_ok=True)
+Path("data/stations.csv").write_text("station,height\\nUlm,478\\nGraz,353\\n")"""
+LOOKS = {"name": "list_files", "arguments": {"pattern": "*.csv"}}
+READS = {"name": "read_file", "arguments": {"path": "data/stations.csv"}}
 WRONG = {"name": HOSTILE, "arguments": {"path": HOSTILE}}
 
 
@@ -24,18 +30,25 @@ def usage(whole: int, cached: int, said: int, thought: int = 0) -> dict[str, int
 
 
 STEPS = [
-    {"text": "I look.", "calls": [LOOKS, LOOKS], "duration_s": 1.5, "usage": usage(2_400, 0, 120)},
-    {"text": "Once more.", "calls": [WRONG], "duration_s": 2, "usage": usage(2_900, 2_300, 260, 180)},
+    {"text": "I look.", "calls": [LOOKS, READS], "duration_s": 1.5, "usage": usage(2_400, 0, 120)},
+    {"text": "Once more.", "calls": [READS], "duration_s": 2, "usage": usage(2_900, 2_300, 260, 180)},
     {"text": "And again.", "calls": [LOOKS], "duration_s": 1, "usage": usage(3_600, 1_400, 90)},
-    {"text": f"There is one. {HOSTILE}", "duration_s": 2, "usage": usage(4_100, 3_500, 400, 250)},
+    {
+        "text": "Two of 14 have gaps: Ulm and Graz.",
+        "duration_s": 2,
+        "usage": usage(4_100, 3_500, 400, 250),
+    },
 ]
-START = f"{IMPORT}\nrun = ja.run('Play.', model='scripted', script={STEPS!r}, show=False)\n"
-OTHER = [STEPS[0], {"text": "Something else.\n" * 3, "usage": usage(2_800, 2_300, 40)}]
+PLAY = f"{IMPORT}\nrun = ja.run({{!r}}, model='scripted', script={{!r}}, show=False)\n"
+START = PLAY.format("Which stations have gaps?", STEPS)
+EVIL = PLAY.format(HOSTILE, [{"text": HOSTILE, "calls": [WRONG]}, HOSTILE])
+OTHER = [STEPS[0], {"text": "No station has a gap.\nI read the first file only.", "usage": usage(2_800, 2_300, 40)}]
 
 
 async def test_a_timeline(opens: Opens, server: LiveServer) -> None:
     selected = "print(view.selected['name'], len(view.df))"
-    notebook = await opens(f"{START}view = ja.Timeline(run)\nview", "time.sleep(25)", selected)
+    evil = f"{EVIL}ja.Timeline(run)"
+    notebook = await opens(f"{START}view = ja.Timeline(run)\nview", "time.sleep(25)", selected, evil)
     asked = Asked(notebook)
     await notebook.run(0)
     await notebook.run(1)
@@ -55,6 +68,8 @@ async def test_a_timeline(opens: Opens, server: LiveServer) -> None:
     await is_for_everybody(notebook, ".jp-agent-Widget .jp-agent-View")
     await notebook.cell(0).scroll_into_view_if_needed()
     await pictures(notebook, "timeline", view)
+    await notebook.run(3)
+    await expect(rows(live(notebook, 3)).nth(1)).to_contain_text("<img")
     await is_unharmed(notebook, asked)
     notebook = await reopened(notebook, server)
     await expect(copy(notebook)).to_contain_text("4 turns, 4 tool calls")
@@ -94,21 +109,25 @@ async def test_a_chart_of_the_cache(opens: Opens, server: LiveServer) -> None:
 
 
 async def test_runs_side_by_side(opens: Opens, server: LiveServer) -> None:
-    other = f"other = ja.run('Play.', model='scripted', script={OTHER!r}, show=False)\n"
-    notebook = await opens(f"{START}{other}view = ja.CompareView([run, other])\nview", "print(view.df.turns.tolist())")
+    other = f"other = ja.run('Which stations have gaps?', model='scripted', script={OTHER!r}, show=False)\n"
+    evil = f"{EVIL}ja.CompareView([run, other])"
+    notebook = await opens(
+        f"{START}{other}view = ja.CompareView([run, other])\nview", "print(view.df.turns.tolist())", evil
+    )
     asked = Asked(notebook)
     await notebook.run(0)
     view = live(notebook)
     await expect(view.locator("tbody tr").first).to_have_text("StatusCompletedCompleted", timeout=PATIENCE_MS)
     await expect(view).to_contain_text("turn 1")
-    await expect(view).to_contain_text("Something else.")
-    await expect(view).to_contain_text(HOSTILE)
+    await expect(view).to_contain_text("No station has a gap.")
     await notebook.run(1)
     await notebook.says(1, "[4, 2]")
     await is_for_everybody(notebook, ".jp-agent-Widget .jp-agent-View")
     await pictures(notebook, "compare", view)
+    await notebook.run(2)
+    await expect(live(notebook, 2)).to_contain_text(HOSTILE)
     await is_unharmed(notebook, asked)
     notebook = await reopened(notebook, server)
-    await expect(copy(notebook)).to_contain_text("Something else.")
+    await expect(copy(notebook)).to_contain_text("No station has a gap.")
     await expect(copy(notebook).locator("tbody tr").first).to_have_text("StatusCompletedCompleted")
     await is_unharmed(notebook, asked)

@@ -21,12 +21,13 @@ n = 100_000
 rng = np.random.default_rng(3)
 frame = pd.DataFrame({{
     "turn": np.arange(n) // 4,
-    "name": pd.Categorical(rng.choice(["run_cell", "read_file", "list_files", "search_files", "{HOSTILE}"], n,
+    "name": pd.Categorical(rng.choice(["run_cell", "read_file", "list_files", "search_files", "edit_file"], n,
                                       p=[.4, .3, .15, .1, .05])),
-    "arguments": [f'{{{{"path": "data/part-{{i:05}}.csv"}}}}' for i in range(n)],
+    "arguments": [f'{{{{"path": "data/part-{{i:05}}.csv"}}}}' for i in range(n - 50)] + ["{HOSTILE}"] * 50,
     "outcome": pd.Categorical(rng.choice(["success", "error", "timed_out"], n, p=[.93, .05, .02])),
     "latency": pd.to_timedelta(rng.gamma(0.7, 1_800, n), unit="ms"),
-    "result": [f"{HOSTILE} row {{i}}\\nsecond line" for i in range(n)],
+    "result": [f"{{i % 900 + 12}} rows, 8 columns\\nNo value is missing in part-{{i:05}}." for i in range(n - 50)]
+              + ["{HOSTILE}\\nsecond line"] * 50,
 }})
 view = ja.TraceTable(frame)
 view"""
@@ -104,10 +105,10 @@ async def test_a_table_of_100_000_rows(opens: Opens, server: LiveServer) -> None
     # to the end by keyboard, and one row opened
     await view.get_by_role("grid").focus()
     await notebook.page.keyboard.press("End")
-    await expect(view).to_contain_text("part-99999")
+    await expect(rows(view).last).to_contain_text("24,999")
     await notebook.page.keyboard.press("Enter")
     opened = view.locator(".jp-agent-Opened")
-    await expect(opened).to_contain_text("row 99999")
+    await expect(opened).to_contain_text(HOSTILE)
     await expect(opened).to_contain_text("second line")
     await notebook.page.keyboard.press("Enter")
     await expect(opened).to_be_hidden()
@@ -139,7 +140,7 @@ async def test_a_table_of_100_000_rows(opens: Opens, server: LiveServer) -> None
     await expect(rows(kept).first).to_contain_text("part-00000")
     await expect(notebook.cell(0)).not_to_contain_text("Error displaying widget")
     await rows(kept).nth(1).click()
-    await expect(kept.locator(".jp-agent-Opened")).to_contain_text("row 1")
+    await expect(kept.locator(".jp-agent-Opened")).to_contain_text("No value is missing in part-00001")
     await is_for_everybody(notebook, ".jp-agent-View[data-source='copy']")
     await is_unharmed(notebook, asked)
 
