@@ -117,6 +117,13 @@ test.each(Object.keys(TOLD))('what is damaged does not break a %s', async kind =
   }
 });
 
+test('what runs took is in proportion', () => {
+  const rows = [8_000, 2_000, null].map(duration => ({ status: 'completed', duration }));
+  const node = shown('compare', { title: 'Runs', rows });
+  const bars = [...node.querySelectorAll<HTMLElement>('.jp-agent-Bar-fill')];
+  expect(bars.map(bar => bar.style.width)).toEqual(['100%', '25%']);
+});
+
 test('runs that no kernel would compare, and states that there are not, cost no more than others', () => {
   const rows = Array.from({ length: 100_000 }, () => ({ status: 'constructor' }));
   const node = shown('compare', { title: 'Runs', rows });

@@ -4,7 +4,7 @@ import { element, prose, visible } from '../content/element';
 import type { RunStatus } from '../protocol';
 import { money, statusWord } from '../view/figures';
 import { Frame } from './frame';
-import { latencyBar } from './levels';
+import { durationBar } from './levels';
 import { type Fields, fieldsOf, listOf, numberOf, textOf } from './read';
 import type { IView, IViewOptions } from './view';
 
@@ -82,7 +82,7 @@ export class CompareView implements IView {
       [words.__('Of these cached'), count('cache_read_tokens')],
       [words.__('Output tokens'), count('output_tokens')],
       [words.__('Cost'), cost],
-      [words.__('Took'), run => latencyBar(numberOf(run.duration), longest, words)],
+      [words.__('Took'), run => durationBar(numberOf(run.duration), longest)],
       [words.__('First other turn'), differs],
       [words.__('Last answer'), run => prose('div', 'jp-agent-Compare-answer', textOf(run.answer))]
     ];

@@ -39,27 +39,34 @@ export function mark(level: Level, word: string): HTMLElement {
 }
 
 /**
- * Returns a bar for how long something took, and the time itself.
+ * Returns a bar for how long a call took, and the time itself.
  *
  * The longest fills the bar. Bars are in proportion to the logarithm, so that one very long call does not hide the others.
  */
 export function latencyBar(ms: number | null, longestMs: number, words: IWords): HTMLElement {
-  const node = element('div', 'jp-agent-Bar');
-  if (ms === null) {
-    return node;
+  const part = Math.log1p(Math.max(0, ms ?? 0)) / Math.log1p(Math.max(ms ?? 0, longestMs, 1));
+  const node = bar(ms, part);
+  if (ms !== null) {
+    const level = latencyLevel(ms);
+    node.querySelector<HTMLElement>('.jp-agent-Bar-fill')!.dataset.level = level;
+    node.append(mark(level, latencyWord(level, words)));
   }
-  const level = latencyLevel(ms);
-  const fill = element('span', 'jp-agent-Bar-fill', '', { 'aria-hidden': 'true' });
-  fill.dataset.level = level;
-  fill.style.width = `${Math.round(100 * share(ms, longestMs))}%`;
-  const track = element('span', 'jp-agent-Bar-track');
-  track.append(fill);
-  const text = element('span', 'jp-agent-Bar-text', visible(duration(ms)));
-  node.append(track, text, mark(level, latencyWord(level, words)));
   return node;
 }
 
-function share(ms: number, longestMs: number): number {
-  const most = Math.max(ms, longestMs, 1);
-  return Math.max(0.02, Math.log1p(Math.max(0, ms)) / Math.log1p(most));
+/** Returns a bar for how long a run took, in proportion, and the time itself: what a run may take nobody can say. */
+export function durationBar(ms: number | null, longestMs: number): HTMLElement {
+  return bar(ms, Math.max(0, ms ?? 0) / Math.max(ms ?? 0, longestMs, 1));
+}
+
+function bar(ms: number | null, part: number): HTMLElement {
+  const node = element('div', 'jp-agent-Bar');
+  if (ms !== null) {
+    const fill = element('span', 'jp-agent-Bar-fill', '', { 'aria-hidden': 'true' });
+    fill.style.width = `${Math.max(2, Math.round(100 * part))}%`;
+    const track = element('span', 'jp-agent-Bar-track');
+    track.append(fill);
+    node.append(track, element('span', 'jp-agent-Bar-text', visible(duration(ms))));
+  }
+  return node;
 }
