@@ -51,6 +51,11 @@ class Leaseholder:
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     @property
+    def is_shared(self) -> bool:
+        """Whether other processes may carry out runs of the same store."""
+        return self.ttl_s is not None
+
+    @property
     def run_ids(self) -> tuple[str, ...]:
         """The runs that are leased here."""
         return tuple(self._held)

@@ -40,7 +40,7 @@ async def two(open_world: OpenWorld, kind: str, request: pytest.FixtureRequest) 
 
 def stall(world: World) -> None:
     """As if its process were stopped: nothing is renewed, nothing is watched, nothing is looked for."""
-    for task in (*world.leases._tasks, world.runner._looking):
+    for task in (*world.leases._tasks, world.runner._takeover._looking):
         task.cancel()
 
 
@@ -132,7 +132,7 @@ async def test_a_stalled_server_starts_no_tool_and_writes_nothing(two: tuple[Wor
     first.projection.opened(first.journal.transcript(run.run_id), ())
     await first.projection.settle_all()  # it holds up nobody who asks for other runs
     assert first.environment.executed == []
-    first.runner._let_go(run.run_id)
+    first.runner._carried.let_go(run.run_id)
     await until_it_is(second, run.run_id)
     assert (await second.decide(run)).approval_id == asked.approval_id
     events = await all_of(second, run.run_id)
@@ -190,7 +190,7 @@ async def test_who_loses_its_lease_while_it_waits_for_room_goes_on_elsewhere(
     monkeypatch.setattr(errands, "PATIENCE_S", 0.5)
     before = await first.start(WRITES)
     await first.pending(before)
-    first.runner._errands._looking.cancel()  # nobody ends it
+    first.runner._people._errands._looking.cancel()  # nobody ends it
     starting = asyncio.create_task(second.start(["done"], thread_id=before.thread_id, multitask=Multitask.INTERRUPT))
     async with asyncio.timeout(SOON_S):
         while not any(map(second.journal.transcript, second.leases.run_ids)):
@@ -233,7 +233,7 @@ def _session(world: World) -> Any:
 async def test_what_was_deleted_meanwhile_is_not_taken_up(world: World) -> None:
     run = await world.end(await world.start(["done"]))
     await world.runner.delete_run(run.run_id, by=ALICE)
-    assert not await world.runner._take_up(run)
+    assert not await world.runner._takeover.take_up(run)
 
 
 # --- what clients ask of the other server -----------------------------------------------------------------------
@@ -291,7 +291,7 @@ async def test_what_no_server_does_is_said_and_not_done_later(
     run = await first.start(WRITES)
     asked = (await first.pending(run))[0]
     monkeypatch.setattr(errands, "PATIENCE_S", 1.0)
-    first.runner._errands._looking.cancel()
+    first.runner._people._errands._looking.cancel()
     with pytest.raises(RunElsewhere) as refused:
         await second.runner.resolve(run.run_id, approval_id=asked.approval_id, decision=Decision.APPROVE, by=ALICE)
     assert refused.value.details == {"runId": run.run_id}
@@ -302,7 +302,7 @@ async def test_what_was_asked_of_a_server_that_died_is_done_by_the_next(two: tup
     first, second = two
     run = await first.start(WRITES)
     await first.pending(run)
-    first.runner._errands._looking.cancel()
+    first.runner._people._errands._looking.cancel()
     asking = asyncio.create_task(second.runner.interrupt(run.run_id, by=ALICE))
     await asyncio.sleep(1.0)
     await first.close()
