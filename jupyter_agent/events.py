@@ -29,6 +29,7 @@ from .records import (
     Cell,
     Decision,
     Effect,
+    Fork,
     InputPart,
     Outcome,
     RunStatus,
@@ -200,6 +201,7 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
     compare_group_id: str | None = None
     cell: Cell | None = None
     steps: tuple[dict[str, Any], ...] = ()
+    fork: Fork | None = None
 
 
 class ModelRetry(Event, frozen=True, kw_only=True, tag="model_retry"):

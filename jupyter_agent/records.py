@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 from msgspec.structs import asdict
 
 T = TypeVar("T")
@@ -300,6 +300,53 @@ class RunRequest(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cell: Cell | None = None
 
 
+class ForkRequest(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be otherwise in a run that begins at a turn of another one. What is left out stays as it was there.
+
+    `turn` is made anew; without it the run goes on after the last one. `input` is what the person says there: in place
+    of the run's own input at turn 0, after what the model knows by then at a later turn. `tools` null allows all of
+    the server's. A thread, metadata and a budget's use are the new run's own.
+    """
+
+    turn: int | None = None
+    input: str | tuple[InputPart, ...] | None = None
+    model: str | None = None
+    instructions: str | None = None
+    kwargs: dict[str, Any] | None = None
+    tools: tuple[str, ...] | UnsetType | None = UNSET
+    client_tools: tuple[ToolSpec, ...] | None = None
+    budget: Budget | None = None
+    script: Any = None
+    metadata: dict[str, Any] = {}
+    kernel_id: str | None = None
+    waits: bool = False
+    cell: Cell | None = None
+
+
+class Fork(Record, frozen=True, kw_only=True):
+    """Where a forked run begins: before this turn of that run.
+
+    `past` is the blob of a `Past`, `images` are the pictures in it. `played` counts the answers of a model that stand
+    in it and that the model is to have given, for those that play turn after turn (scripted, replay).
+    """
+
+    run_id: str
+    turn: int
+    past: str
+    images: tuple[str, ...] = ()
+    played: int = 0
+
+
+class Past(Record, frozen=True, kw_only=True):
+    """The body of the blob that a forked run begins with: the messages before its first turn, as the model saw them.
+
+    It is a copy, so that the run is whole whatever becomes of the one that it comes from.
+    """
+
+    schema_version: int = written_always()
+    messages: tuple["Message", ...] = ()
+
+
 class Thread(Record, frozen=True, kw_only=True):
     thread_id: str
     user_id: str
@@ -314,7 +361,8 @@ class Run(Record, frozen=True, kw_only=True):
     """One execution of an agent, as a row: what lists and pages show. The journal is its truth.
 
     `usage` is that of its own turns alone; `helper_tokens` and `helper_cost` are of model calls that are no turns, as
-    compaction makes them. Subagents are runs of their own: `RunTotals` adds them up.
+    compaction makes them. Subagents are runs of their own: `RunTotals` adds them up. `past_blob` is what a forked run
+    begins with.
     """
 
     run_id: str
@@ -348,6 +396,9 @@ class Run(Record, frozen=True, kw_only=True):
     rolled_back: bool = False
     helper_tokens: int = 0
     helper_cost: float | None = None
+    forked_from_run_id: str | None = None
+    forked_from_turn: int | None = None
+    past_blob: str | None = None
 
 
 class RunTotals(Record, frozen=True, kw_only=True, omit_defaults=False):

@@ -4,6 +4,7 @@ Every call has a twin that starts with `a` and is awaited instead.
 """
 
 import asyncio
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, TypeVar
@@ -31,6 +32,7 @@ PROBE_TIMEOUT_S = 3.0
 FACTS_TIMEOUT_S = 600.0
 LONGEST_PATH = 60_000
 """Bytes, with its query. Tornado reads 65,536 of a request's head, and hangs up on more without an answer."""
+FORK_AGAIN_S = (0.5, 2.0)
 PAGE = 200
 PRICED_AT_ONCE = 2_000
 SEARCHED_CHARS = 200
@@ -127,6 +129,7 @@ class Client:
         path: str,
         *,
         body: bytes | None = None,
+        key: str | None = None,
         into: BinaryIO | None = None,
         timeout_s: float,
     ) -> HTTPResponse:
@@ -136,6 +139,8 @@ class Client:
         headers = {"Content-Type": "application/json"}
         if gateway.token:
             headers["Authorization"] = f"token {gateway.token}"
+        if key is not None:
+            headers["Idempotency-Key"] = key
 
         def take(chunk: bytes) -> None:
             if into is not None:
@@ -155,11 +160,12 @@ class Client:
         *,
         body: Any = None,
         query: Mapping[str, Any] | None = None,
+        key: str | None = None,
         into: BinaryIO | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> Any:
         """Returns the decoded JSON answer of one REST call, its bytes where it is not JSON; `into` takes them as they
-        come instead.
+        come instead. With a `key` the same call sent again acts once.
 
         Runs in the client's loop. Raises the gateway's fault, ConnectionLost where nothing answers, InvalidRequest for
         a query too long to be sent.
@@ -174,7 +180,7 @@ class Client:
             )
         encoded = None if body is None else msgspec.json.encode(body)
         try:
-            answer = await self._fetch(gateway, method, path, body=encoded, into=into, timeout_s=timeout_s)
+            answer = await self._fetch(gateway, method, path, body=encoded, key=key, into=into, timeout_s=timeout_s)
         except (OSError, HTTPError) as gone:  # nobody there, or gone in the middle of the answer
             self._found = None if self._fixed is None and self.transport.link != "connected" else self._found
             raise ConnectionLost(
@@ -220,6 +226,17 @@ class Client:
         fields = {name: getattr(request, name) for name in request.__struct_fields__}
         made = await self.transport.command(commands.StartRun(**fields, follow=False))
         return msgspec.convert(made, records.Run)
+
+    async def fork(self, run_id: str, wish: records.ForkRequest) -> records.Run:
+        """Starts a run that begins before a turn of this one and returns its record. Raises the gateway's fault; a
+        lost answer is asked for again."""
+        path, key = f"runs/{quote(run_id, safe='')}/fork", f"f_{secrets.token_hex(10)}"
+        for pause_s in FORK_AGAIN_S:
+            try:
+                return msgspec.convert(await self.request("POST", path, body=wish, key=key), records.Run)
+            except ConnectionLost:
+                await asyncio.sleep(pause_s)
+        return msgspec.convert(await self.request("POST", path, body=wish, key=key), records.Run)
 
     async def record(self, run_id: str) -> records.Run:
         """Returns the record of a run. Raises RunNotFound."""

@@ -92,6 +92,58 @@ def _shown(run: Run, wish: Wish) -> Run:
     return run
 
 
+class ForkWish(msgspec.Struct, kw_only=True):
+    """What the caller of `run.fork` wants to be otherwise, as it was said. What is None stays as it was."""
+
+    turn: int | None = None
+    input: str | None = None
+    model: str | None = None
+    instructions: str | None = None
+    settings: Mapping[str, Any] | None = None
+    tools: Any = None
+    budget: Any = None
+    script: Any = None
+    metadata: Mapping[str, Any] | None = None
+    waits: bool = False
+    show: bool = True
+
+
+def fork(run: Run, wish: ForkWish) -> Run:
+    """Does what `run.fork` says."""
+    client, request = run.client, _fork_request(wish)
+    return _maybe_shown(client.wait(_forked(run, request)), show=wish.show)
+
+
+async def afork(run: Run, wish: ForkWish) -> Run:
+    """Awaits what `fork` returns."""
+    client, request = run.client, _fork_request(wish)
+    return _maybe_shown(await client.join(_forked(run, request)), show=wish.show)
+
+
+def _fork_request(wish: ForkWish) -> records.ForkRequest:
+    """Checks a wish in the caller's thread, where the cell is known. Raises InvalidRequest."""
+    said: dict[str, Any] = {
+        "turn": wish.turn, "input": records.clean(wish.input), "model": wish.model, "budget": wish.budget,
+        "instructions": records.clean(wish.instructions), "script": wish.script, "waits": wish.waits,
+        "kwargs": None if wish.settings is None else dict(wish.settings), "metadata": dict(wish.metadata or {}),
+        "kernelId": kernel_id(), "cell": current_cell(),
+    }  # fmt: skip
+    if wish.tools is not None:
+        said["tools"], own = session().toolbox.pick(wish.tools)
+        said["clientTools"] = [tool.spec for tool in own]
+    try:
+        return msgspec.convert(msgspec.to_builtins(said), records.ForkRequest)
+    except (msgspec.MsgspecError, TypeError, ValueError) as misfit:
+        raise InvalidRequest(f"The run cannot be forked like this: {misfit}.") from misfit
+
+
+async def _forked(run: Run, request: records.ForkRequest) -> Run:
+    client = run.client
+    record = await client.fork(run.id, request)
+    _, own = session().toolbox.pick(None)
+    return Run(client, record, client.feed(record.run_id, {tool.spec.name: tool for tool in own}))
+
+
 class _Prepared:
     """A wish checked in the caller's thread, where the cell is known, and ready to be started in the client's loop."""
 

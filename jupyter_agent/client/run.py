@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
@@ -327,6 +327,60 @@ class Run:
             return  # it was told; its news are still on their way
         finally:
             stop_watching()
+
+    # --- forks ------------------------------------------------------------------------------------------------
+
+    @property
+    def forked_from(self) -> tuple[str, int] | None:
+        """The run that this one was forked from, and the turn of it that this one makes anew; None for one that began
+        by itself."""
+        record = self._record
+        if record.forked_from_run_id is None or record.forked_from_turn is None:
+            return None
+        return record.forked_from_run_id, record.forked_from_turn
+
+    def fork(  # noqa: PLR0913 - all that can be otherwise
+        self,
+        turn: int | None = None,
+        input: str | None = None,  # noqa: A002 - the word on the wire
+        *,
+        model: str | None = None,
+        instructions: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        tools: Any = None,
+        budget: records.Budget | Mapping[str, Any] | None = None,
+        script: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        waits: bool = False,
+        show: bool = True,
+    ) -> "Run":
+        """Starts a run that begins where this one stood before a turn, on a thread of its own, and returns it at once.
+
+        `turn` (from 0) is made anew; without it the run goes on after the last one. The model is told all that this
+        one's was told by then, with what tools gave: nothing is executed again. `input` takes the place of the first
+        words at turn 0, and is said besides at a later turn. What else is not given stays as it was; the options are
+        those of `ja.run`. This run stays as it is, and the new one is whole without it.
+
+        Raises InvalidRequest for a turn that there is not, and after an answer without `input`; RunActive for a turn
+        that is not over; and what starting a run raises.
+        """
+        from .front import ForkWish, fork
+
+        return fork(self, ForkWish(
+            turn=turn, input=input, model=model, instructions=instructions, settings=settings, tools=tools,
+            budget=budget, script=script, metadata=metadata, waits=waits, show=show,
+        ))  # fmt: skip
+
+    async def afork(
+        self,
+        turn: int | None = None,
+        input: str | None = None,  # noqa: A002 - the word on the wire
+        **options: Any,
+    ) -> "Run":
+        """Awaits what `fork` returns, with the same options."""
+        from .front import ForkWish, afork
+
+        return await afork(self, ForkWish(turn=turn, input=input, **options))
 
     def rate(
         self, rating: Literal[1, -1], comment: str | None = None, *, message_id: str | None = None

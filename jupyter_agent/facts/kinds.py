@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from ..records import Decision, Outcome, RunStatus
 from .columns import Column, Type
 
-REVISION: Final = "0007"
+REVISION: Final = "0008"
 """The revision of the database that these words are for."""
 
 TOKENS: Final = (
@@ -68,6 +68,8 @@ KINDS: Final = {
     "runs": Kind(
         (
             *_of("runs", Type.TEXT, "run_id", "thread_id", "parent_run_id", "follow_up_to_run_id", "compare_group_id"),
+            *_of("runs", Type.TEXT, "forked_from_run_id"),
+            *_of("runs", Type.INT, "forked_from_turn"),
             _named("runs.agent"),
             _named("runs.model"),
             _named("runs.status", STATUSES),
@@ -97,7 +99,7 @@ KINDS: Final = {
             Column("cache_life", Type.LENGTH, "turns.cache_life_s * 1000"),
             *OF_RUN,
         ),
-        ABOUT_RUN,
+        (*_of("turns", Type.TEXT, "blob"), *ABOUT_RUN),
         _joined("turns"),
         "runs.created_at, runs.run_id, turns.turn",
         model_of="turns",

@@ -6,7 +6,7 @@ from ..transcript import Transcript, TurnView
 
 def messages_of(seen: Transcript) -> list[Message]:
     """Returns what was asked, then for every turn what the model said and what its tools gave."""
-    messages = [Message(role="user", parts=seen.started.input)] if seen.started else []
+    messages = [Message(role="user", parts=seen.started.input)] if seen.started and seen.started.input else []
     for turn in seen.turns:
         messages.append(Message(role="assistant", parts=_said(turn), message_id=turn.message_id))
         results = tuple(

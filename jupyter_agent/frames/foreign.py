@@ -45,6 +45,8 @@ RUNS = (
     _said("parent_run_id", Type.TEXT),
     Column("follow_up_to_run_id", Type.TEXT, _nothing),
     Column("compare_group_id", Type.TEXT, _nothing),
+    Column("forked_from_run_id", Type.TEXT, _nothing),
+    Column("forked_from_turn", Type.INT, _nothing),
     _said("agent", Type.NAME),
     _said("model", Type.NAME),
     _said("status", Type.NAME, STATUSES),

@@ -140,6 +140,8 @@ RUNS = (
     Column("parent_run_id", Type.TEXT, lambda run: run.parent_run_id),
     Column("follow_up_to_run_id", Type.TEXT, lambda run: run.follow_up_to_run_id),
     Column("compare_group_id", Type.TEXT, lambda run: run.compare_group_id),
+    Column("forked_from_run_id", Type.TEXT, lambda run: run.forked_from_run_id),
+    Column("forked_from_turn", Type.INT, lambda run: run.forked_from_turn),
     Column("agent", Type.NAME, lambda run: run.agent),
     Column("model", Type.NAME, lambda run: run.model),
     Column("status", Type.NAME, lambda run: run.status, STATUSES),

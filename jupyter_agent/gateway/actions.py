@@ -14,7 +14,7 @@ from ..journal import Journal
 from ..journal.rows import row_of
 from ..protocol import commands
 from ..protocol.commands import AnyCommand
-from ..records import ID_PATTERN, Decision, Principal, Run, RunRequest, RunStatus
+from ..records import ID_PATTERN, Decision, ForkRequest, Principal, Run, RunRequest, RunStatus
 from ..runtime import Runner
 from ..storage import Storage
 from .auth import Action
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Wish = TypeVar("Wish", RunRequest, ForkRequest)
 
 NEEDS: Final[dict[type, tuple[Action, str]]] = {
     commands.Follow: ("read", "runs"),
@@ -136,23 +137,34 @@ class Actions:
 
     async def start(self, request: RunRequest, *, by: Principal, client_id: str | None = None) -> Run:
         """Starts a run, once a client id. Raises what the runner raises, and Forbidden."""
-        check_client_id(client_id)
         await self._check_references(request, by=by)
         if request.policy is not None and not by.may_approve:
             raise Forbidden(
                 "Kernels may not choose a policy: start the run without one, or let the operator set "
                 "AgentGateway.allow_kernel_approvals."
             )
-        if client_id is None:
-            return await self.runner.start(request, by=by)
+        return await self._begin(request, partial(self.runner.start, by=by), by=by, client_id=client_id)
 
-        async def deed() -> Run:
+    async def fork(self, run_id: str, wish: ForkRequest, *, by: Principal, client_id: str | None = None) -> Run:
+        """Starts a run that begins before a turn of another one, once a client id. Raises what the runner raises."""
+        await self.get_run(run_id, by=by)
+        await self._check_references(RunRequest(input=wish.input or (), model=wish.model), by=by)
+        return await self._begin(wish, partial(self.runner.fork, run_id, by=by), by=by, client_id=client_id)
+
+    async def _begin(
+        self, wish: Wish, deed: Callable[[Wish], Awaitable[Run]], *, by: Principal, client_id: str | None
+    ) -> Run:
+        """Has the deed begin a run, once a client id, which the run's metadata keep."""
+        check_client_id(client_id)
+        if client_id is None:
+            return await deed(wish)
+
+        async def once() -> Run:
             if (earlier := await self._started_before(client_id, by=by)) is not None:
                 return earlier
-            named = msgspec.structs.replace(request, metadata={**request.metadata, CLIENT_ID: client_id})
-            return await self.runner.start(named, by=by)
+            return await deed(msgspec.structs.replace(wish, metadata={**wish.metadata, CLIENT_ID: client_id}))
 
-        run: Run = await self._once.do(by, f"start {client_id}", deed)
+        run: Run = await self._once.do(by, f"start {client_id}", once)
         return run
 
     async def _check_references(self, request: RunRequest, *, by: Principal) -> None:

@@ -22,6 +22,7 @@ ROUTES: Final[tuple[tuple[str, type[AgentHandler]], ...]] = (
     (f"/runs/{_RUN}/transcript", runs.RunTranscript),
     (f"/runs/{_RUN}/display", runs.RunDisplay),
     (f"/runs/{_RUN}/interrupt", runs.InterruptRun),
+    (f"/runs/{_RUN}/fork", runs.ForkRun),
     (f"/runs/{_RUN}/events", sse.Events),
     (f"/runs/{_RUN}/turns", runs.Turns),
     (f"/runs/{_RUN}/traces", runs.Traces),

@@ -13,7 +13,7 @@ from tornado import web
 from ..compact import CompactRun
 from ..display import bundle
 from ..exceptions import RunNotFound
-from ..records import Page, Run, RunRequest, RunStatus, RunTotals, ToolTrace, Turn, utc_now
+from ..records import ForkRequest, Page, Run, RunRequest, RunStatus, RunTotals, ToolTrace, Turn, utc_now
 from .rest import AgentHandler, authorized, operation
 from .threads import Id, PageQuery
 
@@ -133,6 +133,19 @@ class InterruptRun(AgentHandler):
         actions = (await self.rooms()).actions
         deed = partial(actions.interrupt, self.known(run_id, RunNotFound), by=self.principal, if_queued=if_queued)
         self.reply(await actions.once(self.key, self.principal, deed), 202)
+
+
+class ForkRun(AgentHandler):
+    @web.authenticated
+    @authorized(action="execute", resource="jupyter_agent:runs")
+    @operation("Start a run that begins before a turn of this one, on a thread of its own; without a turn it goes on "
+               "after the last. Nothing is executed again. The header `Idempotency-Key` makes it safe to send again",
+               body=ForkRequest, answer=Run, status=201, faults=(403, 404, 409, 424, 507))  # fmt: skip
+    async def post(self, run_id: str) -> None:
+        wish = self.sent(ForkRequest)
+        actions = (await self.rooms()).actions
+        run_id = self.known(run_id, RunNotFound)
+        self.reply(await actions.fork(run_id, wish, by=self.principal, client_id=self.key), 201)
 
 
 class Turns(AgentHandler):

@@ -27,6 +27,8 @@ def blobs_named(event: ev.AnyEvent | ev.Unknown) -> set[str]:
     match event:
         case ev.RunStarted():
             keys = {part.blob for part in event.input}
+            if event.fork is not None:
+                keys |= {event.fork.past, *event.fork.images}
         case ev.TurnCommitted() | ev.Compacted():
             keys = {event.blob}
         case ev.AgentEvent(event=ev.ToolResultReady() as result):

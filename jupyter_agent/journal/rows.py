@@ -88,6 +88,9 @@ def _first_row(transcript: Transcript) -> Run:
         parent_run_id=started.parent_run_id,
         follow_up_to_run_id=started.follow_up_to_run_id,
         compare_group_id=started.compare_group_id,
+        forked_from_run_id=started.fork.run_id if started.fork else None,
+        forked_from_turn=started.fork.turn if started.fork else None,
+        past_blob=started.fork.past if started.fork else None,
     )
 
 

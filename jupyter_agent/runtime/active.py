@@ -107,6 +107,11 @@ class ActiveRun:
         return self.transcript.started
 
     @property
+    def played(self) -> int:
+        """How many answers the model is to have given before this run's first turn."""
+        return self.started.fork.played if self.started.fork else 0
+
+    @property
     def instructions(self) -> str:
         """What the model is told before everything else: the server's instructions, then the request's own."""
         return "\n\n".join(filter(None, (self.means.settings.instructions, self.request.instructions)))

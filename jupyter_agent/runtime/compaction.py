@@ -6,6 +6,7 @@ there instead.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -13,7 +14,8 @@ import msgspec
 from .. import events as ev
 from ..exceptions import ModelError
 from ..models.contract import Finished, ModelRequest, TextPiece
-from ..records import Message, Text, Usage
+from ..records import Message, Text, TurnRecord, Usage
+from ..storage.contract import BlobStore
 from .active import ActiveRun
 from .history import mended
 
@@ -31,19 +33,26 @@ OPENING = "What happened before, in your own summary:\n\n"
 
 async def visible_messages(run: ActiveRun) -> list[Message]:
     """Returns the messages before the next request's new ones, as far as the model sees them."""
-    compacted = run.transcript.compacted
+    return await visible(run.past, run.turns, run.transcript.compacted, blobs=run.means.blobs)
+
+
+async def visible(
+    past: Sequence[Message], turns: Sequence[TurnRecord], compacted: ev.Compacted | None, *, blobs: BlobStore
+) -> list[Message]:
+    """Returns the messages of a run's past and its turns, as far as the model sees them after what was compacted
+    last."""
     if compacted is None:
-        return [*run.past, *_messages(run, 0)]
-    summary = (await run.means.blobs.get(compacted.blob)).decode()
-    kept = _messages(run, compacted.turns)
+        return [*past, *_messages(turns)]
+    summary = (await blobs.get(compacted.blob)).decode()
+    kept = _messages(turns[compacted.turns :])
     # Results whose calls were summarised away would stand alone, which providers refuse.
     while kept and kept[0].role == "tool":
         kept = kept[1:]
     return [Message(role="user", parts=(Text(text=OPENING + summary),)), *kept]
 
 
-def _messages(run: ActiveRun, first_turn: int) -> list[Message]:
-    return [message for turn in run.turns[first_turn:] for message in (*turn.request, turn.response)]
+def _messages(turns: Sequence[TurnRecord]) -> list[Message]:
+    return [message for turn in turns for message in (*turn.request, turn.response)]
 
 
 async def compact_if_needed(run: ActiveRun) -> None:
@@ -58,7 +67,7 @@ async def compact_if_needed(run: ActiveRun) -> None:
     first_kept = max(len(run.turns) - KEPT_TURNS, 0)
     if not run.past and first_kept <= (run.transcript.compacted.turns if run.transcript.compacted else 0):
         return
-    kept = _messages(run, first_kept)
+    kept = _messages(run.turns[first_kept:])
     older = messages[: len(messages) - len(kept)]
     try:
         summary, usage = await _summary(run, older)

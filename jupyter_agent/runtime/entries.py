@@ -8,7 +8,7 @@ import msgspec
 from .. import events as ev
 from ..exceptions import InvalidRequest, LeaseLost, StorageError, ThreadBusy
 from ..journal import Projection
-from ..records import SYSTEM, Multitask, Principal, Run, RunRequest, RunStatus, Text, Thread, new_id, utc_now
+from ..records import SYSTEM, Fork, Multitask, Principal, Run, RunRequest, RunStatus, Text, Thread, new_id, utc_now
 from ..storage.clock import machine_clock
 from ..storage.contract import LineStore
 from .active import Means
@@ -31,9 +31,10 @@ class Entries:
         self._room = room
         self._projection = projection
 
-    async def thread_for(self, request: RunRequest, *, by: Principal) -> Thread:
-        """Returns the thread that the request names, or a new one. Raises ThreadNotFound."""
-        title = _text_of(request)[:TITLE_CHARS].strip() or None
+    async def thread_for(self, request: RunRequest, *, by: Principal, title: str | None = None) -> Thread:
+        """Returns the thread that the request names, or a new one, called after its first words or by this title.
+        Raises ThreadNotFound."""
+        title = _text_of(request)[:TITLE_CHARS].strip() or title
         if request.thread_id is None:
             now = utc_now()
             thread = Thread(thread_id=new_id("thr"), user_id=by.user_id, title=title, created_at=now, updated_at=now)
@@ -43,14 +44,16 @@ class Entries:
             thread = await self._means.rows.update_thread(thread.thread_id, by=by, title=title)
         return thread
 
-    async def create(self, request: RunRequest, thread: Thread, *, run_id: str, model: str, by: Principal) -> Run:
+    async def create(
+        self, request: RunRequest, thread: Thread, *, run_id: str, model: str, by: Principal, fork: Fork | None = None
+    ) -> Run:
         """Makes a run durable and returns it; a busy thread has it `queued`, as its strategy says.
 
         Raises ThreadBusy, InvalidRequest, StorageError; then there is no such run.
         """
-        run = await self._insert(request, thread, run_id=run_id, model=model, by=by)
+        run = await self._insert(request, thread, run_id=run_id, model=model, by=by, fork=fork)
         try:
-            started = await self._first_event(run, request)
+            started = await self._first_event(run, request, fork)
             await self._means.journal.open(run.run_id)
             await self._means.journal.append(run.run_id, started)
             await self._projection.settle(run.run_id)
@@ -59,7 +62,9 @@ class Entries:
             raise
         return run
 
-    async def _insert(self, request: RunRequest, thread: Thread, *, run_id: str, model: str, by: Principal) -> Run:
+    async def _insert(
+        self, request: RunRequest, thread: Thread, *, run_id: str, model: str, by: Principal, fork: Fork | None
+    ) -> Run:
         """Inserts the run's row; where the thread is busy it waits for its turn, or as the strategy says. Raises
         ThreadBusy."""
         now = utc_now()
@@ -79,6 +84,9 @@ class Entries:
             kwargs=request.kwargs,
             cell=request.cell,
             follow_up_to_run_id=request.follow_up_to_run_id,
+            forked_from_run_id=fork.run_id if fork else None,
+            forked_from_turn=fork.turn if fork else None,
+            past_blob=fork.past if fork else None,
         )
         while True:
             asked_at = machine_clock()
@@ -100,10 +108,10 @@ class Entries:
         blob = await self._means.blobs.put(part.text.encode())
         return Text(text=part.text[:MAX_INLINE_CHARS], blob=blob)
 
-    async def _first_event(self, run: Run, request: RunRequest) -> ev.RunStarted:
-        for part in run.input:
-            if isinstance(part, Text) and part.blob is not None:
-                await self._means.rows.refer(part.blob, run_id=run.run_id, user_id=run.user_id)
+    async def _first_event(self, run: Run, request: RunRequest, fork: Fork | None) -> ev.RunStarted:
+        named = [part.blob for part in run.input if isinstance(part, Text)]
+        for key in filter(None, [*named, *((fork.past, *fork.images) if fork else ())]):
+            await self._means.rows.refer(key, run_id=run.run_id, user_id=run.user_id)
         # Everything that going on after a restart needs; the input stands in its own field.
         kept = msgspec.to_builtins(msgspec.structs.replace(request, input="", metadata={}))
         started = ev.RunStarted(
@@ -117,6 +125,7 @@ class Entries:
             multitask=run.multitask,
             follow_up_to_run_id=run.follow_up_to_run_id,
             cell=run.cell,
+            fork=fork,
         )
         if len(msgspec.json.encode(started)) > ev.MAX_LINE_BYTES - 1024:
             raise InvalidRequest(

@@ -10,6 +10,7 @@ from ..records import (
     Image,
     InputPart,
     Message,
+    Past,
     Run,
     Text,
     ToolCall,
@@ -20,6 +21,9 @@ from ..storage.contract import BlobStore, RowStore
 from ..transcript import ToolCallView, Transcript
 
 CUT_NOTE = "Your last message was cut off by a lost connection. Continue where it stopped."
+
+CLOSING_NOTE = "You are being stopped: "
+"""How the note begins that comes with a run's closing words."""
 
 
 async def load_turn(blobs: BlobStore, key: str) -> TurnRecord:
@@ -33,15 +37,25 @@ async def load_turns(blobs: BlobStore, transcript: Transcript) -> list[TurnRecor
 
 
 async def thread_messages(run: Run, *, rows: RowStore, journal: Journal, blobs: BlobStore) -> list[Message]:
-    """Returns the messages of the thread's earlier runs, oldest first, without those that were rolled back."""
+    """Returns the messages before a run, oldest first: those of the thread's earlier runs without what was rolled back,
+    and what a forked one began with, rolled back or not."""
     messages: list[Message] = []
     for earlier in await rows.thread_runs(run.thread_id, until=run.created_at):
         if earlier.run_id == run.run_id or not earlier.status.is_terminal:
             continue
-        for key in await _turn_keys(earlier, journal=journal, blobs=blobs):
-            turn = await load_turn(blobs, key)
-            messages += [*turn.request, turn.response]
-    return messages
+        messages += await _past(earlier, blobs)
+        if not earlier.rolled_back:
+            for key in await _turn_keys(earlier, journal=journal, blobs=blobs):
+                turn = await load_turn(blobs, key)
+                messages += [*turn.request, turn.response]
+    return [*messages, *await _past(run, blobs)]
+
+
+async def _past(run: Run, blobs: BlobStore) -> Sequence[Message]:
+    """Returns what a forked run begins with, nothing for another one."""
+    if run.past_blob is None:
+        return ()
+    return msgspec.json.decode(await blobs.get(run.past_blob), type=Past).messages
 
 
 async def _turn_keys(run: Run, *, journal: Journal, blobs: BlobStore) -> Sequence[str]:
@@ -60,6 +74,12 @@ async def expand_input(parts: Iterable[InputPart], blobs: BlobStore) -> Message:
         else:
             whole.append(part)
     return Message(role="user", parts=tuple(whole))
+
+
+def results_of(turn: TurnRecord, transcript: Transcript) -> Message:
+    """Returns what the calls of a turn gave, as the model reads it."""
+    calls = (transcript.tool_calls[call.tool_call_id] for call in turn.response.tool_calls)
+    return Message(role="tool", parts=tuple(result_part(call) for call in calls))
 
 
 def result_part(call: ToolCallView) -> ToolResult:

@@ -23,7 +23,7 @@ from . import compaction
 from .active import ActiveRun
 from .answer import Answer
 from .calls import close_calls, perform
-from .history import CUT_NOTE, images_of, mended, result_part
+from .history import CLOSING_NOTE, CUT_NOTE, images_of, mended, results_of
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ async def _request(run: ActiveRun, new: tuple[Message, ...], *, has_tools: bool)
         messages=messages,
         tools=run.toolbox.specs() if has_tools else (),
         instructions=run.instructions,
-        turn=sum(turn.complete for turn in run.turns),
+        turn=run.played + sum(turn.complete for turn in run.turns),
         run_id=run.run_id,
         thread_id=run.thread_id,
         images=images,
@@ -176,8 +176,7 @@ def new_messages(run: ActiveRun, *, note: str | None = None) -> tuple[Message, .
         new = [run.input]
     else:
         last = run.turns[-1]
-        calls = (run.transcript.tool_calls[call.tool_call_id] for call in last.response.tool_calls)
-        new = [Message(role="tool", parts=tuple(result_part(call) for call in calls))]
+        new = [results_of(last, run.transcript)]
         if not last.complete:
             new.append(Message(role="user", parts=(Text(text=CUT_NOTE),)))
         elif _repeats(run) == LOOP_AT - 1:
@@ -268,9 +267,7 @@ async def _close_with_words(run: ActiveRun, stop: BudgetExceeded | LoopDetected)
         await run.stream(ev.StepComplete(step_index=run.turns[-1].turn))
     try:
         run.meter.reserve_turn()
-        await make_turn(
-            run, closing_note=f"You are being stopped: {stop.message} Sum up what you found and what is open."
-        )
+        await make_turn(run, closing_note=f"{CLOSING_NOTE}{stop.message} Sum up what you found and what is open.")
         await run.stream(ev.StepComplete(step_index=run.turns[-1].turn))
     except (BudgetExceeded, ModelError) as fault:
         log.info("Run %s ends without closing words: %s", run.run_id, fault)

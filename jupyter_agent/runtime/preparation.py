@@ -4,7 +4,7 @@ import msgspec
 
 from .. import events as ev
 from ..exceptions import InvalidRequest, JournalDamaged, UnknownTool
-from ..records import Run, RunRequest
+from ..records import Fork, Run, RunRequest
 from ..tools import Toolbox
 from ..transcript import Transcript
 from .active import ActiveRun, Means
@@ -15,15 +15,16 @@ from .policy import POLICIES
 RESTARTED = "The server was restarted: the run goes on."
 
 
-def check(request: RunRequest, model: str, *, means: Means, toolbox: Toolbox) -> None:
-    """Raises InvalidRequest, UnknownModel or BadCredentials for a request that could not be carried out."""
+def check(request: RunRequest, model: str, *, means: Means, toolbox: Toolbox, fork: Fork | None = None) -> None:
+    """Raises InvalidRequest, UnknownModel or BadCredentials for a request that could not be carried out. A forked run
+    may go on without a word of a person."""
     means.models.get(model, script=request.script)
     policy = request.policy or means.settings.policy
     if policy not in POLICIES:
         raise InvalidRequest(f"There is no policy {policy!r}. Policies there are: {', '.join(POLICIES)}.")
     if isinstance(request.input, str) and not request.input.strip():
         raise InvalidRequest("The input is empty. Say what the agent should do.")
-    if not request.input:
+    if not request.input and fork is None:
         raise InvalidRequest("The input has no parts. Say what the agent should do.")
     _tools(request, means=means, toolbox=toolbox)
 

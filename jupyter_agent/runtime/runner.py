@@ -14,13 +14,14 @@ from ..exceptions import Conflict, Forbidden, RunNotFound, StorageError
 from ..journal import Journal, Projection
 from ..models.contract import Models
 from ..models.prices import Prices
-from ..records import SYSTEM, Principal, Run, RunRequest, RunStatus, Thread, clean, new_id
+from ..records import SYSTEM, Fork, ForkRequest, Principal, Run, RunRequest, RunStatus, clean, new_id
 from ..storage import Storage
 from ..tools import Toolbox
 from ..tools.contract import Environment
 from .active import Means
 from .carried import Carried
 from .entries import Entries
+from .forking import fork_of
 from .leaseholder import Leaseholder
 from .people import People
 from .preparation import check
@@ -99,25 +100,44 @@ class Runner:
         Raises InvalidRequest, UnknownModel, BadCredentials, ThreadNotFound, ThreadBusy, StorageError; then nothing
         was started.
         """
+        return await self._begin(request, by=by)
+
+    async def fork(self, run_id: str, wish: ForkRequest, *, by: Principal) -> Run:
+        """Starts a run on a thread of its own that begins before a turn of another one, which stays as it is. What
+        tools gave until then stands; none of it is executed again.
+
+        Raises RunNotFound; InvalidRequest for a turn that there is not, and where nothing is to be answered; RunActive
+        for a turn that is not over; and what `start` raises.
+        """
+        wish = msgspec.convert(clean(msgspec.to_builtins(wish)), ForkRequest)
+        forked = await self._rows.get_run(run_id, by=by)
+        request, fork = await fork_of(forked, wish, means=self._means, by=by)
+        thread = await self._rows.get_thread(forked.thread_id, by=by)
+        return await self._begin(request, by=by, fork=fork, title=thread.title)
+
+    async def _begin(
+        self, request: RunRequest, *, by: Principal, fork: Fork | None = None, title: str | None = None
+    ) -> Run:
         if self._carried.is_closing:
             raise Conflict("The server is shutting down. Start the run again in a moment.")
         request = msgspec.convert(clean(msgspec.to_builtins(request)), RunRequest)
         model = request.model or self._means.models.default
-        check(request, model, means=self._means, toolbox=self._toolbox)
-        thread = await self._entries.thread_for(request, by=by)
+        check(request, model, means=self._means, toolbox=self._toolbox, fork=fork)
+        thread = await self._entries.thread_for(request, by=by, title=title)
         with self._carried.being_started(run_id := new_id("run")):
-            return await self._start(request, thread, run_id=run_id, model=model, by=by)
+            run = await self._entries.create(request, thread, run_id=run_id, model=model, by=by, fork=fork)
+            self._tell(run, "created")
+            return await self._place(run, by=by)
 
-    async def _start(self, request: RunRequest, thread: Thread, *, run_id: str, model: str, by: Principal) -> Run:
-        run = await self._entries.create(request, thread, run_id=run_id, model=model, by=by)
-        self._tell(run, "created")
+    async def _place(self, run: Run, *, by: Principal) -> Run:
+        """Has a run that is written down take its place, or wait for it."""
         if run.queued and run.multitask in MAKING_ROOM:
             await self._room.take_place(run, by=by)
         elif run.queued:
             # What it was to wait for may be over by now, and look for nobody any more.
             await self._room.start_next(run.thread_id)
         # Nothing is awaited between this look and the end of the start: a turn that comes later is taken by itself.
-        if run.queued and self._carried.turns[run_id].is_set():
+        if run.queued and self._carried.turns[run.run_id].is_set():
             run = msgspec.structs.replace(run, queued=False)
         if not run.queued:
             await self._carried.launch(run)

@@ -278,7 +278,8 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention):
 
     @patient
     async def thread_runs(self, thread_id: str, *, until: datetime | None = None) -> Sequence[Run]:
-        query = sa.select(runs).where(runs.c.thread_id == thread_id, sa.not_(runs.c.rolled_back))
+        is_part = sa.or_(sa.not_(runs.c.rolled_back), runs.c.past_blob.is_not(None))
+        query = sa.select(runs).where(runs.c.thread_id == thread_id, is_part)
         if until is not None:
             query = query.where(runs.c.created_at <= until)
         return await self._all(query.order_by(runs.c.created_at, runs.c.run_id))

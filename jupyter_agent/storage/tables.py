@@ -112,6 +112,9 @@ runs = sa.Table(
     sa.Column("error_code", TEXT),
     sa.Column("error_message", TEXT),
     sa.Column("detail_blob", TEXT),
+    sa.Column("forked_from_run_id", TEXT),
+    sa.Column("forked_from_turn", sa.Integer),
+    sa.Column("past_blob", TEXT),
     # A lease is no part of the record: only leases.py reads and writes these.
     sa.Column("lease_owner", TEXT),
     sa.Column("lease_no", sa.BigInteger, nullable=False, server_default=sa.text("0")),

@@ -150,6 +150,20 @@ export interface RunRequest {
   readonly cell?: Cell | null;
 }
 
+/**
+ * Where a forked run begins: before this turn of that run.
+ *
+ * `past` is the blob of a `Past`, `images` are the pictures in it. `played` counts the answers of a model that
+ * stand in it and that the model is to have given, for those that play turn after turn (scripted, replay).
+ */
+export interface Fork {
+  readonly runId: string;
+  readonly turn: number;
+  readonly past: string;
+  readonly images?: ReadonlyArray<string>;
+  readonly played?: number;
+}
+
 export interface Thread {
   readonly threadId: string;
   readonly userId: string;
@@ -164,7 +178,8 @@ export interface Thread {
  * One execution of an agent, as a row: what lists and pages show. The journal is its truth.
  *
  * `usage` is that of its own turns alone; `helper_tokens` and `helper_cost` are of model calls that are no
- * turns, as compaction makes them. Subagents are runs of their own: `RunTotals` adds them up.
+ * turns, as compaction makes them. Subagents are runs of their own: `RunTotals` adds them up. `past_blob` is
+ * what a forked run begins with.
  */
 export interface Run {
   readonly runId: string;
@@ -198,6 +213,9 @@ export interface Run {
   readonly rolledBack?: boolean;
   readonly helperTokens?: number;
   readonly helperCost?: number | null;
+  readonly forkedFromRunId?: string | null;
+  readonly forkedFromTurn?: number | null;
+  readonly pastBlob?: string | null;
 }
 
 /**
@@ -426,6 +444,7 @@ export interface RunStarted {
   readonly compareGroupId?: string | null;
   readonly cell?: Cell | null;
   readonly steps?: ReadonlyArray<Readonly<Record<string, unknown>>>;
+  readonly fork?: Fork | null;
   readonly crc: string;
 }
 
