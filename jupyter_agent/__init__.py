@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .client.tool import tool
     from .frames.gateway import (
         acache,
+        adiff,
         aevents,
         afeedback,
         amessages,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         aturns,
         ausage,
         cache,
+        diff,
         feedback,
         messages,
         runs,
@@ -65,7 +67,7 @@ _HOMES = {
     **dict.fromkeys(
         ("runs", "aruns", "turns", "aturns", "messages", "amessages", "tool_calls", "atool_calls",
          "segments", "asegments", "aevents", "usage", "ausage", "feedback", "afeedback", "cache",
-         "acache"),
+         "acache", "diff", "adiff"),
         "jupyter_agent.frames.gateway",
     ),
     "open_store": "jupyter_agent.frames.store",
@@ -84,7 +86,7 @@ __all__ = [  # noqa: RUF022 - what is used most comes first
     "run", "arun", "Run", "open", "aopen", "runs", "aruns", "tool", "thread", "athread", "Thread", "threads",
     "athreads", "models", "amodels", "connect", "RunView", "ApprovalsView", "TraceTable", "Timeline", "CacheChart",
     "CompareView", "turns", "aturns", "messages", "amessages", "tool_calls", "atool_calls", "segments", "asegments",
-    "events", "aevents", "usage", "ausage", "feedback", "afeedback", "cache", "acache", "open_store",
+    "events", "aevents", "usage", "ausage", "feedback", "afeedback", "cache", "acache", "diff", "adiff", "open_store",
     "import_traces", "export", "__version__",
 ]  # fmt: skip
 

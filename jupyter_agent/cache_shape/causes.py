@@ -92,6 +92,20 @@ def _change(now: Sequence[Segment], then: Sequence[Segment], idle: timedelta) ->
     return Finding(cause, after.region, _named(before), _named(after), idle)
 
 
+def parting(now: Sequence[Segment], then: Sequence[Segment]) -> Finding | None:
+    """Returns where two prompts part, None where they are the same. One may end where the other goes on."""
+    place = common_length(tuple(now), tuple(then))
+    if place < min(len(now), len(then)):
+        return _change(now, then, timedelta())
+    if place < max(len(now), len(then)):
+        more = (now if len(now) > place else then)[place]
+        is_new = len(now) > place
+        return Finding(
+            Cause.PREFIX_CHANGED, more.region, None if is_new else _named(more), _named(more) if is_new else None
+        )
+    return None
+
+
 def _are_reordered(now: Sequence[Segment], then: Sequence[Segment]) -> bool:
     return Counter(tool.fingerprint for tool in _tools(now)) == Counter(tool.fingerprint for tool in _tools(then))
 

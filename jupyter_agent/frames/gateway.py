@@ -1,13 +1,18 @@
 """Facts from the gateway of this session: what `ja.runs()`, `ja.turns()` and the others read."""
 
+import asyncio
 import tempfile
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import msgspec
 
 from ..client.run import Run
 from ..client.session import session
 from ..client.thread import Thread
+from ..events import RunStarted
 from ..facts.query import Wanted
 from .asking import checked_time, parameters
 from .many import Facts
@@ -41,6 +46,20 @@ class GatewaySource:
             raise
         return _read(kept)
 
+    def begun(self, run_id: str) -> RunStarted:
+        client = session().client
+        page = client.wait(client.request("GET", f"runs/{quote(run_id, safe='')}/events", query={"limit": 1}))
+        return msgspec.convert(page["items"][0], RunStarted)
+
+    def blobs(self, keys: Sequence[str]) -> list[bytes]:
+        client = session().client
+        found: list[bytes] = client.wait(_blobs(client, keys))
+        return found
+
+
+async def _blobs(client: "Client", keys: Sequence[str]) -> list[bytes]:
+    return list(await asyncio.gather(*(client.request("GET", f"blobs/{key}") for key in keys)))
+
 
 def _read(kept: Any) -> Iterator[Any]:
     import pyarrow as pa
@@ -61,6 +80,7 @@ messages, amessages = _OF_GATEWAY.messages, _OF_GATEWAY.amessages
 events, aevents = _OF_GATEWAY.events, _OF_GATEWAY.aevents
 feedback, afeedback = _OF_GATEWAY.feedback, _OF_GATEWAY.afeedback
 usage, ausage = _OF_GATEWAY.usage, _OF_GATEWAY.ausage
+diff, adiff = _OF_GATEWAY.diff, _OF_GATEWAY.adiff
 
 
 def cache(

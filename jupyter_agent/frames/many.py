@@ -5,10 +5,12 @@ The same functions wherever the facts come from: a gateway (`ja.turns()`) or a d
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, TypeVar, Unpack
 
+from ..client.run import Run
 from ..client.thread import Thread
+from ..events import RunStarted
 from ..exceptions import InvalidRequest
 from ..facts.columns import Column, Type
 from ..facts.journal import KINDS as TOLD
@@ -22,6 +24,9 @@ from .usage import usage_by
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .diff import Diff
+    from .told import Tellable
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -33,6 +38,12 @@ class Source(Protocol):
 
     def batches(self, wanted: Wanted) -> Iterator[Any]:
         """Returns it as `pyarrow.RecordBatch`es, at least one, of which one at a time is in memory. Blocking."""
+
+    def begun(self, run_id: str) -> RunStarted:
+        """Returns the first event of a run. Blocking. Raises RunNotFound."""
+
+    def blobs(self, keys: Sequence[str]) -> list[bytes]:
+        """Returns the bytes of these blobs. Blocking. Raises BlobNotFound."""
 
 
 class Chosen(TypedDict, total=False):
@@ -150,6 +161,18 @@ class Facts:
         """
         return usage_by(by, lambda kind, columns: self._told(kind, {**chosen, "columns": columns}))
 
+    def diff(self, a: "Run | str | Tellable", b: "Run | str | Tellable") -> "Diff":
+        """Returns two runs side by side, turn by turn, and the first turn whose input differed: `.turn`, `.region`,
+        `.before`, `.after`, `.df`.
+
+        A run is given by itself or its id; an import of one run is one too. Of a run that goes on it is what is known
+        by now. Raises RunNotFound.
+        """
+        from .diff import Diff
+        from .told import tell
+
+        return Diff(*(tell(self._source, one) for one in (a, b)))
+
     # --- awaited ------------------------------------------------------------------------------------------------
 
     @says(Asked)
@@ -191,6 +214,10 @@ class Facts:
     async def ausage(self, by: str = "model", **chosen: Unpack[Chosen]) -> "pd.DataFrame":
         """Awaits what `usage` returns."""
         return await asyncio.to_thread(self.usage, by, **chosen)
+
+    async def adiff(self, a: "Run | str | Tellable", b: "Run | str | Tellable") -> "Diff":
+        """Awaits what `diff` returns."""
+        return await asyncio.to_thread(self.diff, a, b)
 
     # --- forms --------------------------------------------------------------------------------------------------
 

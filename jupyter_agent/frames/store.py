@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ..chain import Chain, good_lines
+from ..events import RunStarted, decode_line
 from ..exceptions import BlobDamaged, BlobNotFound, JournalDamaged, NotFound, RunNotFound, SchemaTooNew, StorageError
 from ..facts.journal import KINDS as TOLD
 from ..facts.journal import Telling
@@ -80,6 +81,16 @@ class FolderSource:
         if wanted.kind in TOLD:
             return self._told(wanted, Telling(wanted))
         return self._rows(query(wanted))
+
+    def begun(self, run_id: str) -> RunStarted:
+        for lines in self._lines(run_id, None):
+            if isinstance(event := decode_line(lines[0]), RunStarted):
+                return event
+            break
+        raise JournalDamaged(f"The journal of {run_id} does not begin with run_started.")
+
+    def blobs(self, keys: Sequence[str]) -> list[bytes]:
+        return [self._blob(key) for key in keys]
 
     def check(self) -> None:
         """Raises SchemaTooNew for a database of a newer version, StorageError for one that is damaged or older."""

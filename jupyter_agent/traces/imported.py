@@ -1,13 +1,18 @@
 """What an import gives: runs, turns, messages and calls as facts and frames, and a summary that hides nothing."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..client.rows import Rows
 from ..display import words
 from ..display.markup import Style, tag
+from ..frames.told import Told
 from ..records import Outcome, RunStatus, Usage
 from .book import Book
 from .facts import ImportedCall, ImportedMessage, ImportedRun, ImportedTurn, Unmapped
+from .telling import tell
+
+if TYPE_CHECKING:
+    from ..frames.diff import Diff
 
 SHOWN = 10
 """Kinds of unmapped things in a summary. `unmapped.df` has all."""
@@ -49,6 +54,17 @@ class ImportedTraces:
         from .exporting import export
 
         return export(self, path, format=format, overwrite=overwrite)
+
+    def told(self, run: str | None = None) -> Told:
+        """Returns a run turn by turn, by its id here or in the log; the only one without. Raises InvalidRequest."""
+        return tell(self, run)
+
+    def diff(self, a: str, b: str) -> "Diff":
+        """Returns two of its runs side by side, like `ja.diff`, by what the log tells: messages, models. Raises
+        InvalidRequest for what is no run of it."""
+        from ..frames.diff import Diff
+
+        return Diff(self.told(a), self.told(b))
 
     def _failed_calls(self) -> int:
         failed = (Outcome.ERROR, Outcome.TIMED_OUT)
