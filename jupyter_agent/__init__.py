@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         aevents,
         afeedback,
         amessages,
+        apass_at_k,
         aruns,
         asegments,
         atool_calls,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         diff,
         feedback,
         messages,
+        pass_at_k,
         runs,
         segments,
         tool_calls,
@@ -67,7 +69,7 @@ _HOMES = {
     **dict.fromkeys(
         ("runs", "aruns", "turns", "aturns", "messages", "amessages", "tool_calls", "atool_calls",
          "segments", "asegments", "aevents", "usage", "ausage", "feedback", "afeedback", "cache",
-         "acache", "diff", "adiff"),
+         "acache", "diff", "adiff", "pass_at_k", "apass_at_k"),
         "jupyter_agent.frames.gateway",
     ),
     "open_store": "jupyter_agent.frames.store",
@@ -86,7 +88,8 @@ __all__ = [  # noqa: RUF022 - what is used most comes first
     "run", "arun", "Run", "open", "aopen", "runs", "aruns", "tool", "thread", "athread", "Thread", "threads",
     "athreads", "models", "amodels", "connect", "RunView", "ApprovalsView", "TraceTable", "Timeline", "CacheChart",
     "CompareView", "turns", "aturns", "messages", "amessages", "tool_calls", "atool_calls", "segments", "asegments",
-    "events", "aevents", "usage", "ausage", "feedback", "afeedback", "cache", "acache", "diff", "adiff", "open_store",
+    "events", "aevents", "usage", "ausage", "feedback", "afeedback", "cache", "acache", "diff", "adiff",
+    "pass_at_k", "apass_at_k", "open_store",
     "import_traces", "export", "__version__",
 ]  # fmt: skip
 

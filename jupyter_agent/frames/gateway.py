@@ -81,6 +81,7 @@ events, aevents = _OF_GATEWAY.events, _OF_GATEWAY.aevents
 feedback, afeedback = _OF_GATEWAY.feedback, _OF_GATEWAY.afeedback
 usage, ausage = _OF_GATEWAY.usage, _OF_GATEWAY.ausage
 diff, adiff = _OF_GATEWAY.diff, _OF_GATEWAY.adiff
+pass_at_k, apass_at_k = _OF_GATEWAY.pass_at_k, _OF_GATEWAY.apass_at_k
 
 
 def cache(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .diff import Diff
+    from .pass_at_k import Passed
     from .told import Tellable
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -173,6 +174,31 @@ class Facts:
 
         return Diff(*(tell(self._source, one) for one in (a, b)))
 
+    def pass_at_k(
+        self,
+        runs: "pd.DataFrame",
+        k: int | Iterable[int] = 1,
+        *,
+        by: str = "first_human_message",
+        passed: "Passed" = None,
+    ) -> "pd.DataFrame":
+        """Returns how likely one of k runs of a task passes, a row a task: how many `runs` there are, how many
+        `passed`, and `pass@k` for each k (0 to 1), missing where there are fewer runs than k. `.mean()` is that of the
+        whole.
+
+        `runs` is a frame of runs that are over, like `ja.runs(metadata={"experiment": "b"})`. `by` is a column or a key
+        of the runs' metadata: those that say the same there are runs of one task, by default those with the same first
+        words. `passed` is a column that is True or False, or a function of a row; without it ratings say it:
+        `run.rate(+1)` passed, `run.rate(-1)` did not.
+
+        The estimate is unbiased: 1 - C(n-c, k) / C(n, k), where c of n runs passed (Chen et al. 2021, "Evaluating Large
+        Language Models Trained on Code", arXiv:2107.03374). Raises InvalidRequest for runs that are not over, and for
+        those of which task or outcome is not known.
+        """
+        from .pass_at_k import by_task, passed_of
+
+        return by_task(runs, k, by, passed_of(runs, passed, self.feedback))
+
     # --- awaited ------------------------------------------------------------------------------------------------
 
     @says(Asked)
@@ -218,6 +244,17 @@ class Facts:
     async def adiff(self, a: "Run | str | Tellable", b: "Run | str | Tellable") -> "Diff":
         """Awaits what `diff` returns."""
         return await asyncio.to_thread(self.diff, a, b)
+
+    async def apass_at_k(
+        self,
+        runs: "pd.DataFrame",
+        k: int | Iterable[int] = 1,
+        *,
+        by: str = "first_human_message",
+        passed: "Passed" = None,
+    ) -> "pd.DataFrame":
+        """Awaits what `pass_at_k` returns."""
+        return await asyncio.to_thread(self.pass_at_k, runs, k, by=by, passed=passed)
 
     # --- forms --------------------------------------------------------------------------------------------------
 
