@@ -9,6 +9,7 @@ from ..exceptions import InvalidRequest
 from .book import Book
 from .formats import claude_code, inspect_ai, openai, openhands, otel, swe_agent
 from .imported import ImportedTraces
+from .look import is_list
 from .source import DOCUMENT_BYTES, Record, Source, records
 
 FORMATS: Final[dict[str, ModuleType]] = {
@@ -30,16 +31,20 @@ def import_traces(
 
     Formats: "openai" (message lists), "otel" (OpenTelemetry GenAI spans as OTLP JSON), "inspect" (`.eval` and JSON
     logs), "swe-agent" (`.traj`, of mini-swe-agent too), "openhands" (event logs), "claude-code" (session files); "auto"
-    looks which it is. JSON lines are read line by line; one JSON document, or one member of an `.eval`, may have
-    `limit` bytes. Counts are exact; what has no place among our facts is counted in `unmapped`. Nothing is written and
-    no server is needed.
+    looks which it is. JSON lines are read line by line, and what is long a part at a time: only a single text, all of
+    an object but its lists, or one member of an `.eval` may have no more than `limit` bytes. Counts are exact; what has
+    no place among our facts is counted in `unmapped`. Nothing is written and no server is needed.
 
-    Raises NotFound for a path that is not there, TooLarge for a document over the limit, InvalidRequest for what is
+    Raises NotFound for a path that is not there, TooLarge for a member over the limit, InvalidRequest for what is
     empty, damaged, of none of these formats, or without any run.
     """
     if format != AUTO and format not in FORMATS:
         raise InvalidRequest(f"There is no format {format!r}: give {AUTO!r}, {', '.join(map(repr, FORMATS))}.")
-    opened = Source(source, limit=limit)
+    return read(Source(source, limit=limit), format)
+
+
+def read(opened: Source, format: str = AUTO) -> ImportedTraces:  # noqa: A002 - the spec's name
+    """Reads a source like `import_traces`."""
     reader = FORMATS[format] if format != AUTO else _guess(opened)
     book = Book(format=reader.NAME, seed=opened.seed)
     reader.read(opened, book)
@@ -58,7 +63,7 @@ def _guess(source: Source) -> ModuleType:
             f"{source.name} is neither JSON nor a zip file of Inspect: it begins with {source.head[:8]!r}. "
             f"What is read: {', '.join(FORMATS)}."
         )
-    looked_at = list(islice(records(source, lambda *_: None), RECORDS_LOOKED_AT))
+    looked_at = list(islice(records(source, None), RECORDS_LOOKED_AT))
     for record in looked_at:
         for reader in FORMATS.values():
             if reader.matches(record.value):
@@ -75,4 +80,4 @@ def _seen(looked_at: list[Record]) -> str:
     value = looked_at[0].value
     if isinstance(value, dict):
         return f"it has the fields {', '.join(map(repr, islice(value, KEYS_SHOWN)))}"
-    return f"it is a {type(value).__name__}" if not isinstance(value, list) else f"it is a list of {len(value):,}"
+    return f"it is a list of {len(value):,}" if is_list(value) else f"it is a {type(value).__name__}"

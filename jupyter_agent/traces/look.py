@@ -2,10 +2,12 @@
 
 import json
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..records import clean
+from .long import LongList
 
 LATEST_S = 32_503_680_000
 """The year 3000: a greater number is milliseconds, microseconds or nanoseconds."""
@@ -21,8 +23,13 @@ def obj(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def items(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+def items(value: Any) -> Sequence[Any]:
+    return value if is_list(value) else []
+
+
+def is_list(value: Any) -> TypeGuard[list[Any] | LongList]:
+    """Tells whether a value is a list of JSON, held in memory or not."""
+    return isinstance(value, list | LongList)
 
 
 def text(value: Any) -> str | None:
@@ -92,7 +99,7 @@ def written(value: Any) -> str:
     if isinstance(value, str):
         return clean(value)
     try:
-        return clean(json.dumps(value, ensure_ascii=False))
+        return clean(json.dumps(value, ensure_ascii=False, default=list))
     except (ValueError, TypeError, RecursionError):
         return clean(str(type(value).__name__))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..records import Image, Part, Text, Thinking, ToolCall, ToolResult
-from .look import first, items, obj, text, written
+from .look import first, is_list, items, obj, text, written
 
 Miss = Callable[[str], None]
 """Told of what cannot be mapped, by its kind."""
@@ -32,7 +32,7 @@ MIME_UNKNOWN = "application/octet-stream"
 
 def parts_of(content: Any, miss: Miss) -> list[Part]:
     """Returns the parts of a message's content: a text, a part, or a list of both."""
-    if isinstance(content, list):
+    if is_list(content):
         return [part for item in content for part in parts_of(item, miss)]
     if isinstance(content, dict):
         return _part(content, miss)
@@ -124,7 +124,7 @@ def _given(part: dict[str, Any], miss: Miss) -> ToolResult:
 
 def said_by_tool(content: Any, miss: Miss) -> tuple[str, list[Image]]:
     """Returns a tool's output as text, and the pictures in it: tools give a text, parts, or any JSON."""
-    if isinstance(content, list) and content and all(isinstance(item, str) or "type" in obj(item) for item in content):
+    if is_list(content) and content and all(isinstance(item, str) or "type" in obj(item) for item in content):
         found = parts_of([item for item in content if _is_said(item)], miss)
         rest = [written(item) for item in content if not _is_said(item)]
         texts = [part.text for part in found if isinstance(part, Text)]

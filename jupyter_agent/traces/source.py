@@ -2,38 +2,32 @@
 
 Rules:
 
-- JSON lines are read line by line: memory does not grow with the file. One big JSON document has to fit: it is refused
-  above a limit that the caller may raise. (An incremental parser was weighed: those there are refuse NaN, which real
-  logs contain, and a dependency for one rare case would be in every kernel.)
+- JSON lines are read line by line, long lines and documents a part at a time: memory does not grow with the file.
 - A damaged line is counted and left out; a damaged document is refused.
 """
 
+import codecs
 import hashlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
-import msgspec
-
 from ..exceptions import InvalidRequest, NotFound, TooLarge
-from ..records import MAX_DEPTH, is_deeper_than
+from ..records import MAX_DEPTH
+from .decoding import Miss, TooDeep, decode, reason
+from .long import Opening, Stretch, opened
 
 DOCUMENT_BYTES: Final = 256 * 1024 * 1024
+AT_ONCE_BYTES: Final = 16 * 1024 * 1024
+"""What is longer is read a part at a time."""
 HEAD_BYTES: Final = 64 * 1024
 LINES_TRIED: Final = 20
-BOM: Final = b"\xef\xbb\xbf"
-
-Miss = Callable[[str, str], None]
-
-
-class TooDeep(ValueError):
-    """JSON that is nested deeper than `MAX_DEPTH`: whoever reads it recurses."""
-
-    def __init__(self) -> None:
-        super().__init__(f"it is nested deeper than {MAX_DEPTH} levels")
+BOM: Final = codecs.BOM_UTF8
+WIDE_BOMS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""What Windows' shells write when output is redirected into a file."""
+PACKED: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "Zstandard", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
 class Record(NamedTuple):
@@ -43,11 +37,30 @@ class Record(NamedTuple):
     value: Any
 
 
-class Source:
-    """A file or bytes. Raises NotFound or InvalidRequest for what cannot be read at all."""
+class Line(NamedTuple):
+    """A line that is not blank, from where to where it goes; without its bytes where it is long."""
 
-    def __init__(self, given: str | Path | bytes | bytearray | memoryview, *, limit: int = DOCUMENT_BYTES) -> None:
+    number: int
+    start: int
+    stop: int
+    data: bytes | None
+
+
+class Source:
+    """A file or bytes. Raises NotFound or InvalidRequest for what cannot be read at all.
+
+    `limit` is how many bytes one value may have that cannot be read in parts, `at_once` how many are decoded at once.
+    """
+
+    def __init__(
+        self,
+        given: str | Path | bytes | bytearray | memoryview,
+        *,
+        limit: int = DOCUMENT_BYTES,
+        at_once: int = AT_ONCE_BYTES,
+    ) -> None:
         self.limit = limit
+        self.at_once = min(at_once, limit)
         self._bytes: bytes | None = None
         self.path: Path | None = None
         if isinstance(given, bytes | bytearray | memoryview):
@@ -60,36 +73,69 @@ class Source:
             raise InvalidRequest(f"Traces are read from a path or bytes, not from a {type(given).__name__}.")
         if not self.size:
             raise InvalidRequest(f"{self.name} is empty: there are no traces in it.")
-        with self.open() as stream:
-            self.head = stream.read(HEAD_BYTES)
+        self.head = self._head()
+        if self.head.startswith(WIDE_BOMS):
+            self._bytes = self._narrowed()
+            self.size, self.head = len(self._bytes), self._bytes[:HEAD_BYTES]
+        for mark, packing in PACKED.items():
+            if self.head.startswith(mark):
+                raise InvalidRequest(f"{self.name} is compressed with {packing}: unpack it first.")
 
     def open(self) -> BinaryIO:
-        if self.path is None:
+        if self._bytes is not None or self.path is None:
             return BytesIO(self._bytes or b"")
         try:
             return self.path.open("rb")
         except OSError as fault:
             raise InvalidRequest(f"{self.name} cannot be read: {fault.strerror or fault}.") from fault
 
+    def _head(self) -> bytes:
+        with self.open() as stream:
+            return stream.read(HEAD_BYTES)
+
+    def _narrowed(self) -> bytes:
+        """Returns what is written in UTF-16 as UTF-8."""
+        if self.size > self.limit:
+            raise TooLarge(
+                f"{self.name} is text in UTF-16 of {self.size:,} bytes, more than the {self.limit:,} that are read at "
+                "once. Write it as UTF-8; or allow more with `limit=`."
+            )
+        with self.open() as stream:
+            data = stream.read()
+        try:
+            return data.decode("utf-16").encode("utf-8", errors="surrogatepass")
+        except UnicodeDecodeError as fault:
+            raise InvalidRequest(f"{self.name} begins like text in UTF-16; byte {fault.start:,} is none.") from fault
+
     @property
     def seed(self) -> str:
         """A digest that is the same for the same file: of its size and its beginning."""
         return hashlib.sha256(str(self.size).encode() + self.head).hexdigest()
 
-    def lines(self) -> Iterator[tuple[int, bytes | None]]:
-        """Yields the lines that are not blank, with their numbers; None for one over the limit."""
+    def lines(self) -> Iterator[Line]:
+        """Yields the lines that are not blank."""
         with self.open() as stream:
-            number = 0
-            while line := stream.readline(self.limit + 1):
+            start = number = 0
+            while data := stream.readline(self.at_once + 1):
                 number += 1
-                if len(line) > self.limit and not line.endswith(b"\n"):
-                    while (rest := stream.readline(HEAD_BYTES)) and not rest.endswith(b"\n"):
-                        pass
-                    yield number, None
-                    continue
-                line = line.removeprefix(BOM).strip() if number == 1 else line.strip()
-                if line:
-                    yield number, line
+                stop = start + len(data)
+                is_long = len(data) > self.at_once and not data.endswith(b"\n")
+                while is_long and (rest := stream.readline(HEAD_BYTES)):
+                    stop += len(rest)
+                    if rest.endswith(b"\n"):
+                        break
+                if number == 1 and data.startswith(BOM):
+                    data, start = data.removeprefix(BOM), start + len(BOM)
+                if is_long:
+                    yield Line(number, start, stop, None)
+                elif data := data.strip():
+                    yield Line(number, start, stop, data)
+                start = stop
+
+    def value(self, start: int, stop: int, place: str, miss: Miss | None) -> Any:
+        """Returns the JSON value between two offsets. With a `miss` all of it is gone through, and what cannot be
+        mapped counted. Raises ValueError for what is no JSON."""
+        return opened(Stretch.trimmed(self, start, stop), Opening(place, miss, self.limit))
 
 
 def _size(path: Path) -> int:
@@ -107,10 +153,10 @@ def _size(path: Path) -> int:
         raise InvalidRequest(f"{path} cannot be read: {fault.strerror or fault}.") from fault
 
 
-def records(source: Source, miss: Miss) -> Iterator[Record]:
+def records(source: Source, miss: Miss | None) -> Iterator[Record]:
     """Yields the JSON values of a source: each line of JSON lines, or the one document.
 
-    Raises InvalidRequest for what is no JSON, TooLarge for a document over the limit.
+    Without a `miss` it is only looked at: long values are not gone through. Raises InvalidRequest for what is no JSON.
     """
     if is_lines(source):
         return _each_line(source, miss)
@@ -119,53 +165,70 @@ def records(source: Source, miss: Miss) -> Iterator[Record]:
 
 def is_lines(source: Source) -> bool:
     """Tells whether a source is JSON lines: more than one line, each a whole value. A first line may be damaged."""
-    for tried, (number, line) in enumerate(islice(source.lines(), LINES_TRIED)):
-        value = None if line is None else _quiet(line)
+    for tried, line in enumerate(islice(source.lines(), LINES_TRIED)):
+        if tried == 0 and line.data is None and not _has_more(source, line.number):
+            return False
+        value = _looked_at(source, line)
         if tried == 0 and value is not None:
-            return isinstance(value, dict | list) and _has_more(source, number)
+            return isinstance(value, dict | Sequence) and not isinstance(value, str) and _has_more(source, line.number)
         if isinstance(value, dict) and value:
             return not _document_is_whole(source)
     return False
 
 
 def _has_more(source: Source, after: int) -> bool:
-    return any(number > after for number, _ in source.lines())
+    return any(line.number > after for line in source.lines())
+
+
+def _looked_at(source: Source, line: Line) -> Any:
+    """Returns the value of a line, None for one that is no JSON."""
+    try:
+        if line.data is not None:
+            return decode(line.data, "", None)
+        return source.value(line.start, line.stop, "", _unheard)
+    except ValueError:
+        return None
 
 
 def _document_is_whole(source: Source) -> bool:
     """Tells whether the whole is one JSON document, of which a line by chance is JSON for itself."""
-    if source.size > source.limit:
+    try:
+        return source.value(_after_bom(source), source.size, "", _unheard) is not None
+    except ValueError:
         return False
-    with source.open() as stream:
-        return _quiet(stream.read().removeprefix(BOM)) is not None
 
 
-def _each_line(source: Source, miss: Miss) -> Iterator[Record]:
-    for number, line in source.lines():
-        place = f"line {number}"
-        if line is None:
-            miss(f"line over {source.limit:,} bytes", place)
-            continue
+def _unheard(_kind: str, _place: str) -> None:
+    """Is told of what cannot be mapped where somebody only tries."""
+
+
+def _after_bom(source: Source) -> int:
+    return len(BOM) if source.head.startswith(BOM) else 0
+
+
+def _each_line(source: Source, miss: Miss | None) -> Iterator[Record]:
+    told = miss or _unheard
+    for line in source.lines():
+        place = f"line {line.number}"
         try:
-            value = decode(line, place, miss)
+            if line.data is not None:
+                value = decode(line.data, place, miss)
+            else:
+                value = source.value(line.start, line.stop, place, miss)
         except TooDeep:
-            miss(f"line nested deeper than {MAX_DEPTH} levels", place)
+            told(f"line nested deeper than {MAX_DEPTH} levels", place)
             continue
         except ValueError:
-            miss("line that is no JSON", place)
+            told("line that is no JSON", place)
             continue
         yield Record(place, value)
 
 
-def _document(source: Source, miss: Miss) -> Any:
-    if source.size > source.limit:
-        raise TooLarge(
-            f"{source.name} is one JSON document of {source.size:,} bytes, more than the {source.limit:,} that are "
-            "read at once. JSON lines are read line by line; or allow more with `limit=`."
-        )
-    with source.open() as stream:
-        data = stream.read()
-    return whole(data, source.name, miss)
+def _document(source: Source, miss: Miss | None) -> Any:
+    try:
+        return source.value(_after_bom(source), source.size, "document", miss)
+    except ValueError as fault:
+        raise _no_json(source.name, fault) from fault
 
 
 def whole(data: bytes, name: str, miss: Miss) -> Any:
@@ -173,44 +236,8 @@ def whole(data: bytes, name: str, miss: Miss) -> Any:
     try:
         return decode(data.removeprefix(BOM), "document", miss)
     except ValueError as fault:
-        raise InvalidRequest(f"{name} is no JSON that can be read: {_reason(fault)}.") from fault
+        raise _no_json(name, fault) from fault
 
 
-def _reason(fault: ValueError) -> str:
-    if isinstance(fault, UnicodeDecodeError):
-        return f"byte {fault.start:,} is no text in UTF-8"
-    return str(fault).rstrip(".")
-
-
-def decode(data: bytes, place: str, miss: Miss) -> Any:
-    """Returns a JSON value. NaN and infinite numbers, which JSON has not but logs have, become None and are counted.
-
-    Raises TooDeep, and ValueError for what is no JSON.
-    """
-    value = _decoded(data, place, miss)
-    if is_deeper_than(MAX_DEPTH, value):
-        raise TooDeep
-    return value
-
-
-def _decoded(data: bytes, place: str, miss: Miss) -> Any:
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        pass
-
-    def constant(name: str) -> None:
-        miss(f"number that is none: {name}", place)
-
-    try:
-        return json.loads(data, parse_constant=constant, strict=False)
-    except RecursionError as fault:
-        raise TooDeep from fault
-
-
-def _quiet(data: bytes) -> Any:
-    """Returns the value of some JSON, None for what is none."""
-    try:
-        return decode(data, "", lambda *_: None)
-    except ValueError:
-        return None
+def _no_json(name: str, fault: ValueError) -> InvalidRequest:
+    return InvalidRequest(f"{name} is no JSON that can be read: {reason(fault)}.")

@@ -39,7 +39,7 @@ def packed(members):
     [
         (b"", "is empty"),
         (b"\x00\x01\x02\xffrubbish", "neither JSON nor a zip"),
-        (b"\xff\xfe\xfa rubbish", "no text in UTF-8|no JSON"),
+        (b"\xff\xfe\xfa rubbish", "begins like text in UTF-16; byte 10 is none"),
         (b"PK\x03\x04 and nothing more", "none that can be read"),
         (b'[{"role": "user", "content": "Hello."}', "no JSON that can be read"),
         (b"Hello.\nHow are you?\n", "no JSON that can be read"),
@@ -68,15 +68,19 @@ def test_paths_that_are_none(tmp_path):
         ja.import_traces(b"{}", "csv")
 
 
-def test_a_document_over_the_limit_is_refused_and_lines_are_not():
+def test_what_is_over_the_limit_is_read_in_parts_and_a_single_text_is_counted():
     document = json.dumps(HELLO * 100).encode()
-    with pytest.raises(TooLarge, match=r"JSON lines are read line by line; or allow more with `limit=`"):
-        ja.import_traces(document, limit=1_000)
+    assert len(ja.import_traces(document, limit=1_000).messages) == 200
     assert len(ja.import_traces(lines(*HELLO * 100), limit=1_000).messages) == 200
     long = {"role": "user", "content": "x" * 2_000}
-    found = ja.import_traces(lines(HELLO[0], long, HELLO[1]), limit=1_000)
+    for data in (lines(HELLO[0], long, HELLO[1]), json.dumps([HELLO[0], long, HELLO[1]]).encode()):
+        found = ja.import_traces(data, limit=1_000)
+        assert len(found.messages) == 3
+        assert unmapped(found) == {"value over 1,000 bytes": 1}
+    wide = {"messages": HELLO, **{str(number): "x" * 500 for number in range(5)}}
+    found = ja.import_traces(json.dumps(wide).encode(), limit=1_000)
     assert len(found.messages) == 2
-    assert unmapped(found) == {"line over 1,000 bytes": 1}
+    assert unmapped(found) == {"value over 1,000 bytes": 2}
 
 
 def test_json_in_json_and_in_zips_is_not_nested_deeper_either():

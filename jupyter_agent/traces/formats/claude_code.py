@@ -13,7 +13,7 @@ from ...records import Part, RunStatus, Text, Thinking, ToolCall, ToolResult, Us
 from .. import usage
 from ..book import Book
 from ..draft import RunDraft, TurnDraft
-from ..look import first, items, number, obj, text, time
+from ..look import first, is_list, items, number, obj, text, time
 from ..parts import parts_of
 from ..source import Source, records
 
@@ -225,6 +225,6 @@ def read(source: Source, book: Book) -> None:
     """Reads the lines of one or more sessions into the book."""
     reader = _Reader(book)
     for place, value in records(source, book.miss):
-        for item in items(value) if isinstance(value, list) else [value]:
+        for item in items(value) if is_list(value) else [value]:
             reader.take(place, item)
     reader.finish()

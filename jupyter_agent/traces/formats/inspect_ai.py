@@ -5,17 +5,18 @@ these in sum, for the sample and for the whole log. Model calls outside of the c
 turns without a message here. What Inspect answered from its own cache cost nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from ...records import Outcome, Part, RunStatus, ToolCall, ToolResult, Usage
 from .. import usage
 from ..book import Book
+from ..decoding import decode
 from ..draft import RunDraft, TurnDraft
-from ..look import first, integer, items, number, obj, text, time, written
+from ..look import first, integer, is_list, items, number, obj, text, time, written
 from ..parts import ROLES, said_by_tool
-from ..source import Source, decode, records, whole
+from ..source import Source, records, whole
 from . import openai
 from .zipped import Zipped
 
@@ -101,7 +102,7 @@ def _gathered(zipped: Zipped, book: Book, shell: str) -> dict[str, Any]:
     return sample
 
 
-def _ranged(sample: dict[str, Any], pool: list[Any]) -> list[Any]:
+def _ranged(sample: dict[str, Any], pool: list[Any]) -> Sequence[Any]:
     own = items(sample.get("messages"))
     if own:
         return own
@@ -155,18 +156,18 @@ class _SampleReader:
         self.place = place
         transcript = obj(sample.get("transcript"))
         self.attachments = {**obj(transcript.get("content")), **obj(sample.get("attachments"))}
-        self.events = list(_flat(items(first(sample.get("events"), transcript.get("events")))))
+        self._events = items(first(sample.get("events"), transcript.get("events")))
         self.by_message: dict[str, TurnDraft] = {}
         self.nameless: list[TurnDraft] = []
         self.by_event: dict[int, TurnDraft] = {}
 
     def read(self) -> None:
-        for index, event in enumerate(self.events):
+        for index, event in enumerate(_flat(self._events)):
             if event.get("event") == "model":
                 self.by_event[index] = self._model(event, f"{self.place}, event {index}")
         self._messages()
         turn: TurnDraft | None = None
-        for index, event in enumerate(self.events):
+        for index, event in enumerate(_flat(self._events)):
             turn = self.by_event.get(index, turn)
             kind, where = text(event.get("event")) or "without a type", f"{self.place}, event {index}"
             if kind == "tool":
@@ -225,7 +226,7 @@ class _SampleReader:
             return None  # a model's words that the sample began with
         if turn := next(nameless, None):
             return turn
-        if any(event.get("event") == "model" for event in self.events):
+        if self.by_event:
             self.run.book.miss("answer without its model call", where)
         return self.run.turn(where, model=text(said.get("model")))
 
@@ -282,12 +283,12 @@ class _SampleReader:
             return value
         if isinstance(value, dict):
             return {key: self._resolved(item) for key, item in value.items()}
-        if isinstance(value, list):
+        if is_list(value):
             return [self._resolved(item) for item in value]
         return value
 
 
-def _flat(events: list[Any]) -> Iterator[dict[str, Any]]:
+def _flat(events: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """Yields events in order, with those that older logs keep inside of tools and subtasks."""
     waiting = [iter(events)]
     while waiting:

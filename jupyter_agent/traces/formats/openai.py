@@ -5,13 +5,14 @@ Chat completions and their legacy function calls, items of the Responses API, an
 runs: a list is one, and so are lines that are a message each.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from ...records import Part, RunStatus, Text, Thinking, ToolCall, ToolResult, Usage
 from .. import usage
 from ..book import Book
 from ..draft import RunDraft, TurnDraft
-from ..look import first, items, number, obj, text, time
+from ..look import first, is_list, items, number, obj, text, time
 from ..parts import ROLES, asked, parts_of, said_by_tool
 from ..source import Source, records
 
@@ -22,7 +23,7 @@ _ITEMS = {"function_call", "function_call_output", "custom_tool_call", "custom_t
 
 def matches(value: Any) -> bool:
     """Tells whether a value is a message, a list of messages or holds one."""
-    if isinstance(value, list):
+    if is_list(value):
         return any(matches(item) for item in value[:20])
     return is_message(value) or bool(_lists_in(obj(value))) or "choices" in obj(value)
 
@@ -49,7 +50,7 @@ def read(source: Source, book: Book) -> None:
 
 
 def _read_record(book: Book, value: Any, place: str) -> None:
-    if isinstance(value, list):
+    if is_list(value):
         if any(is_message(item) for item in value) or not value:
             _read_list(book, {}, value, place)
             return
@@ -64,7 +65,7 @@ def _read_record(book: Book, value: Any, place: str) -> None:
     _read_list(book, said, lists, place)
 
 
-def _lists_in(said: dict[str, Any]) -> list[Any]:
+def _lists_in(said: dict[str, Any]) -> Sequence[Any]:
     """Returns the messages that a record holds, of the request that it is or has."""
     for inside in (said, obj(said.get("request")), obj(said.get("body")), obj(obj(said.get("request")).get("body"))):
         for name in LISTS:
@@ -74,7 +75,7 @@ def _lists_in(said: dict[str, Any]) -> list[Any]:
     return []
 
 
-def _read_list(book: Book, record: dict[str, Any], messages: list[Any], place: str) -> None:
+def _read_list(book: Book, record: dict[str, Any], messages: Sequence[Any], place: str) -> None:
     request = obj(record.get("request"))
     foreign_id = first(*(text(record.get(key)) for key in ("id", "run_id", "trace_id", "custom_id", "instance_id")))
     thread = first(*(text(record.get(key)) for key in ("thread_id", "conversation_id", "session_id")))

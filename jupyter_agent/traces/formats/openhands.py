@@ -6,13 +6,14 @@ the answer before. An observation belongs to the action that it names as its cau
 an exit code is not.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from ...records import Outcome, Part, RunStatus, Text, Thinking, ToolCall, ToolResult
 from .. import usage
 from ..book import Book
 from ..draft import CallDraft, RunDraft, TurnDraft
-from ..look import first, items, obj, text, time, written
+from ..look import first, is_list, items, obj, text, time, written
 from ..parts import asked, parts_of, said_by_tool
 from ..source import Source, records
 from .openhands_metrics import Meter
@@ -31,7 +32,7 @@ NO_RESULTS = frozenset({"agent_state_changed", "recall", "null", "condense", "lo
 
 def matches(value: Any) -> bool:
     """Tells whether a value is an event, or holds a list of them."""
-    if isinstance(value, list):
+    if is_list(value):
         return any(matches(item) for item in value[:5])
     said = obj(value)
     return is_event(said) or any(matches(items(said.get(name))) for name in ("history", "trajectory", "events"))
@@ -53,7 +54,7 @@ def read(source: Source, book: Book) -> None:
         if is_event(said):
             loose = loose or _Reader(book, {}, place)
             loose.take(said, place)
-        elif isinstance(value, list) and not any(is_event(obj(item)) for item in value) and not _pairs(value):
+        elif is_list(value) and not any(is_event(obj(item)) for item in value) and not _pairs(value):
             for index, item in enumerate(value):
                 _read_whole(book, item, f"{place}, item {index}")
         else:
@@ -62,13 +63,13 @@ def read(source: Source, book: Book) -> None:
         loose.finish()
 
 
-def _pairs(value: list[Any]) -> bool:
-    return any(isinstance(item, list) for item in value[:5])
+def _pairs(value: Sequence[Any]) -> bool:
+    return any(is_list(item) for item in value[:5])
 
 
 def _read_whole(book: Book, value: Any, place: str) -> None:
     said = obj(value)
-    events = value if isinstance(value, list) else next(
+    events = value if is_list(value) else next(
         (found for name in ("history", "trajectory", "events") if (found := items(said.get(name)))), None
     )  # fmt: skip
     if events is None:
@@ -77,7 +78,7 @@ def _read_whole(book: Book, value: Any, place: str) -> None:
     reader = _Reader(book, said, place)
     for index, item in enumerate(events):
         # The oldest logs keep each action and its observation as a pair.
-        for event in item if isinstance(item, list) else [item]:
+        for event in item if is_list(item) else [item]:
             reader.take(obj(event), f"{place}, event {index}")
     reader.finish()
 

@@ -19,7 +19,7 @@ import msgspec
 from ...records import Outcome, Part, RunStatus, Text, ToolCall, ToolResult, Usage
 from ..book import Book
 from ..draft import RunDraft, TurnDraft
-from ..look import count, first, items, number, obj, text, written
+from ..look import count, first, is_list, items, number, obj, text, written
 from ..parts import ROLES
 from ..source import Source, records
 from ..usage import Counted, settled
@@ -35,7 +35,7 @@ COSTS = ("jupyter_agent.cost", "gen_ai.usage.cost", "gen_ai.usage.total_cost", "
 
 def matches(value: Any) -> bool:
     """Tells whether a value holds spans."""
-    if isinstance(value, list):
+    if is_list(value):
         return any(matches(item) for item in value[:5])
     said = obj(value)
     if {"resourceSpans", "resource_spans", "resourceLogs", "resource_logs"} & said.keys() or is_span(said):
@@ -92,7 +92,7 @@ def read(source: Source, book: Book) -> None:
 def _digest(message: Any) -> bytes:
     """Returns a digest of a message as it is written: of each only one copy is kept, however often it is told."""
     try:
-        written_out = msgspec.json.encode(message)
+        written_out = msgspec.json.encode(message, enc_hook=list)
     except (UnicodeEncodeError, TypeError, ValueError):
         written_out = repr(message).encode(errors="backslashreplace")
     return hashlib.blake2b(written_out, digest_size=16).digest()
@@ -262,7 +262,7 @@ class _Trace:
         turn.finished_at, turn.foreign_id = span.finished_at, span.span_id or None
         turn.usage = node.usage
         reasons = said.get("gen_ai.response.finish_reasons")
-        turn.stop_reason = text(reasons[0]) if isinstance(reasons, list) and reasons else text(reasons)
+        turn.stop_reason = text(reasons[0]) if is_list(reasons) and reasons else text(reasons)
         for index, message in enumerate(node.answered):
             where = f"{span.place}, answer {index}"
             turn.stop_reason = turn.stop_reason or text(obj(message).get("finish_reason"))

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ..look import first, integer, items, number, obj, text, time
-from ..source import Miss, decode
+from ..decoding import Miss, decode
+from ..look import first, integer, is_list, items, number, obj, text, time
 
 _MOST_DEPTH = 64
 _INDEXED = re.compile(r"gen_ai\.(prompt|completion)\.(\d{1,9})\.(.+)")
@@ -38,7 +38,7 @@ class Span:
 
 def spans_in(value: Any, place: str, miss: Miss) -> Iterator[Span]:
     """Yields the spans in a value, wherever it keeps them."""
-    if isinstance(value, list):
+    if is_list(value):
         for index, item in enumerate(value):
             yield from spans_in(item, f"{place}, item {index}", miss)
         return
@@ -217,7 +217,7 @@ def _body(attributes: dict[str, Any]) -> dict[str, Any]:
     for key in ("content", "tool_calls"):
         if isinstance(body.get(key), str) and body[key][:1] in {"[", "{"}:
             parsed = _parsed(body[key])
-            body[key] = parsed if isinstance(parsed, list) else body[key]
+            body[key] = parsed if is_list(parsed) else body[key]
     if "tool_call_id" not in body and "id" in body:
         body["tool_call_id"] = body["id"]
     return body
@@ -234,7 +234,7 @@ def _of_content_events(span: Span, which: str) -> list[Any]:
                 return [
                     item if obj(item).get("role") != "user" else {**item, "role": "assistant"} for item in items(found)
                 ]
-            return items(found)
+            return [*items(found)]
     return []
 
 

@@ -9,13 +9,14 @@ something an exception is meant.
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from ...records import Outcome, RunStatus, Text, Thinking, ToolCall, ToolResult
 from .. import usage
 from ..book import Book
 from ..draft import CallDraft, RunDraft
-from ..look import count, first, items, number, obj, text, time, written
+from ..look import count, first, is_list, items, number, obj, text, time, written
 from ..parts import ROLES, asked, parts_of
 from ..source import Source, records
 from . import openai
@@ -23,6 +24,8 @@ from . import openai
 NAME = "swe-agent"
 MINI_VERSIONS = ("mini-swe-agent-1", "mini-swe-agent-1.1")
 ACTION = "bash"
+STEP_KEYS = ("action", "observation", "execution_time", "thought", "response", "tool_calls")
+"""Of a step: each repeats all that the model was asked beside them."""
 _OPENED = re.compile(r"```(?:bash|mswea_bash_command)\s*\n")
 _CLOSED = "\n```"
 
@@ -46,8 +49,8 @@ def is_step(value: Any) -> bool:
 def read(source: Source, book: Book) -> None:
     """Reads trajectories into the book."""
     for place, value in records(source, book.miss):
-        for number_, item in enumerate(value if isinstance(value, list) else [value]):
-            where = f"{place}, item {number_}" if isinstance(value, list) else place
+        for number_, item in enumerate(value if is_list(value) else [value]):
+            where = f"{place}, item {number_}" if is_list(value) else place
             if not matches(item):
                 book.miss("record that is no trajectory", where)
             elif "messages" in obj(item):
@@ -89,7 +92,7 @@ def _run(book: Book, said: dict[str, Any], place: str, parent: RunDraft | None) 
     stats = obj(info.get("model_stats"))
     if parent is not None or "rloop_model_stats" not in info:
         _state(run, stats, f"{place}, info.model_stats")
-    steps = [obj(step) for step in items(said.get("trajectory"))]
+    steps = [{key: step[key] for key in STEP_KEYS if key in step} for step in map(obj, items(said.get("trajectory")))]
     history = items(said.get("history"))
     if history:
         _tell_history(run, history, steps, place)
@@ -128,7 +131,7 @@ def _state(run: RunDraft, stats: dict[str, Any], place: str) -> None:
     stated.requests = count(stats.get("api_calls"))
 
 
-def _tell_history(run: RunDraft, history: list[Any], steps: list[dict[str, Any]], place: str) -> None:
+def _tell_history(run: RunDraft, history: Sequence[Any], steps: list[dict[str, Any]], place: str) -> None:
     done = 0
     waiting: CallDraft | None = None
     stepped: list[tuple[CallDraft, dict[str, Any]]] = []
@@ -225,10 +228,10 @@ def _read_mini(book: Book, said: dict[str, Any], place: str) -> None:
     run.model = text(obj(obj(obj(info.get("config")).get("model"))).get("model_name"))
     _end(run, info)
     _state(run, obj(info.get("model_stats")), f"{place}, info.model_stats")
-    messages = [obj(message) for message in items(said["messages"])]
-    has_actions = any("actions" in obj(message.get("extra")) for message in messages)
+    messages = items(said["messages"])
+    has_actions = any("actions" in obj(obj(message).get("extra")) for message in messages)
     waiting: list[CallDraft] = []
-    for index, message in enumerate(messages):
+    for index, message in enumerate(map(obj, messages)):
         where = f"{place}, message {index}"
         extra = obj(message.get("extra"))
         role = first(message.get("role"), "assistant" if message.get("object") == "response" else None)
