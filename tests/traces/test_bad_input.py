@@ -80,7 +80,7 @@ def test_what_is_over_the_limit_is_read_in_parts_and_a_single_text_is_counted():
     wide = {"messages": HELLO, **{str(number): "x" * 500 for number in range(5)}}
     found = ja.import_traces(json.dumps(wide).encode(), limit=1_000)
     assert len(found.messages) == 2
-    assert unmapped(found) == {"value over 1,000 bytes": 2}
+    assert unmapped(found) == {"value over 1,000 bytes": 4}
 
 
 def test_json_in_json_and_in_zips_is_not_nested_deeper_either():

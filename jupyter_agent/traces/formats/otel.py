@@ -19,6 +19,7 @@ import msgspec
 from ...records import Outcome, Part, RunStatus, Text, ToolCall, ToolResult, Usage
 from ..book import Book
 from ..draft import RunDraft, TurnDraft
+from ..facts import CALL_CHARS
 from ..look import count, first, is_list, items, number, obj, text, written
 from ..parts import ROLES
 from ..source import Source, records
@@ -30,6 +31,12 @@ NAME = "otel"
 MODEL_CALLS = frozenset({"chat", "text_completion", "generate_content", "completion", "message", "embeddings"})
 AGENTS = frozenset({"invoke_agent", "create_agent", "invoke_workflow", "agent", "workflow"})
 TOOLS = frozenset({"execute_tool", "tool"})
+KEPT = ("gen_ai.", "jupyter_agent.", "traceloop.entity.", "error.type")
+TOOL_TEXTS = frozenset(
+    {
+        "gen_ai.tool.call.arguments", "gen_ai.tool.call.result", "traceloop.entity.input", "traceloop.entity.output",
+    }
+)  # fmt: skip
 COSTS = ("jupyter_agent.cost", "gen_ai.usage.cost", "gen_ai.usage.total_cost", "operation.cost")
 
 
@@ -103,10 +110,13 @@ def _node(span: Span) -> _Node:
     is_call = kind == "model"
     asked, answered = (input_messages(span), output_messages(span)) if is_call else ([], [])
     node = _Node(span, kind, _usage(span), asked, answered)
-    if is_call:
-        # What is long has been taken out.
-        span.events = []
-        span.attributes = {key: value for key, value in span.attributes.items() if not _is_content(key)}
+    # What is long has been taken out, or is cut as it would be later; what is not looked for is not kept.
+    span.events = []
+    span.attributes = {
+        key: value[:CALL_CHARS] if key in TOOL_TEXTS and isinstance(value, str) else value
+        for key, value in span.attributes.items()
+        if key.startswith(KEPT) and not _is_content(key) and (kind == "tool" or key not in TOOL_TEXTS)
+    }
     return node
 
 
