@@ -8,6 +8,7 @@ from typing import Final
 from ..exceptions import InvalidRequest
 from .book import Book
 from .formats import claude_code, inspect_ai, openai, openhands, otel, swe_agent
+from .formats.folder import members
 from .imported import ImportedTraces
 from .look import is_list
 from .source import DOCUMENT_BYTES, Record, Source, records
@@ -56,8 +57,8 @@ def read(opened: Source, format: str = AUTO) -> ImportedTraces:  # noqa: A002 - 
 
 def _guess(source: Source) -> ModuleType:
     """Returns the format of a source. Raises InvalidRequest for none."""
-    if source.head.startswith(b"PK"):
-        return inspect_ai
+    if source.is_folder or source.head.startswith(b"PK"):
+        return _guess_members(source)
     if b"\0" in source.head and not source.head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InvalidRequest(
             f"{source.name} is neither JSON nor a zip file of Inspect: it begins with {source.head[:8]!r}. "
@@ -72,6 +73,19 @@ def _guess(source: Source) -> ModuleType:
         f"{source.name} is of none of the formats that are read ({', '.join(FORMATS)}): {_seen(looked_at)}. Name one "
         "with format= where you know better."
     )
+
+
+def _guess_members(source: Source) -> ModuleType:
+    """Returns the format of a folder or a zip. Raises InvalidRequest for a folder of none."""
+    with members(source) as opened:
+        if openhands.holds_events(opened.names):
+            return openhands
+    if source.is_folder:
+        raise InvalidRequest(
+            f"{source.name} is a folder, and no conversation of OpenHands is kept in it: name one of its files, or "
+            "read them in a loop."
+        )
+    return inspect_ai
 
 
 def _seen(looked_at: list[Record]) -> str:

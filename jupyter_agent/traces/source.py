@@ -8,7 +8,9 @@ Rules:
 
 import codecs
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -24,6 +26,9 @@ AT_ONCE_BYTES: Final = 16 * 1024 * 1024
 """What is longer is read a part at a time."""
 HEAD_BYTES: Final = 64 * 1024
 LINES_TRIED: Final = 20
+LEVELS: Final = 3
+"""So many folders below the one that is named are looked into."""
+MOST_FILES: Final = 1_000_000
 BOM: Final = codecs.BOM_UTF8
 WIDE_BOMS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """What Windows' shells write when output is redirected into a file."""
@@ -71,6 +76,9 @@ class Source:
             self.name, self.size = str(self.path), _size(self.path)
         else:
             raise InvalidRequest(f"Traces are read from a path or bytes, not from a {type(given).__name__}.")
+        self.head = b""
+        if self.is_folder:
+            return
         if not self.size:
             raise InvalidRequest(f"{self.name} is empty: there are no traces in it.")
         self.head = self._head()
@@ -88,6 +96,32 @@ class Source:
             return self.path.open("rb")
         except OSError as fault:
             raise InvalidRequest(f"{self.name} cannot be read: {fault.strerror or fault}.") from fault
+
+    @property
+    def is_folder(self) -> bool:
+        return self.path is not None and self.path.is_dir()
+
+    @cached_property
+    def files(self) -> list[str]:
+        """The files in a folder and in those below it, by their names from there. Links are none: they lead elsewhere.
+
+        Raises InvalidRequest for a folder that cannot be read, or has more than a million files.
+        """
+        top, waiting, found = self.path or Path(), [("", 0)], list[str]()
+        while waiting:
+            below, level = waiting.pop()
+            try:
+                with os.scandir(top / below) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False) and level < LEVELS:
+                            waiting.append((f"{below}{entry.name}/", level + 1))
+                        elif entry.is_file(follow_symlinks=False):
+                            found.append(f"{below}{entry.name}")
+            except OSError as fault:
+                raise InvalidRequest(f"{top / below} cannot be read: {fault.strerror or fault}.") from fault
+            if len(found) > MOST_FILES:
+                raise InvalidRequest(f"{self.name} is a folder of more than {MOST_FILES:,} files: name one in it.")
+        return sorted(found)
 
     def _head(self) -> bytes:
         with self.open() as stream:
@@ -109,7 +143,10 @@ class Source:
 
     @property
     def seed(self) -> str:
-        """A digest that is the same for the same file: of its size and its beginning."""
+        """A digest that is the same for the same file: of its size and its beginning, or of the names in a
+        folder."""
+        if self.is_folder:
+            return hashlib.sha256("\n".join(self.files).encode(errors="replace")).hexdigest()
         return hashlib.sha256(str(self.size).encode() + self.head).hexdigest()
 
     def lines(self) -> Iterator[Line]:
@@ -143,7 +180,7 @@ def _size(path: Path) -> int:
         raise InvalidRequest(f"{str(path)!r} is no path.")
     try:
         if path.is_dir():
-            raise InvalidRequest(f"{path} is a folder: name one of its files, or read them in a loop.")
+            return 0
         return path.stat().st_size
     except FileNotFoundError:
         raise NotFound(

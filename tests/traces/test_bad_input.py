@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jupyter_agent as ja
-from jupyter_agent.exceptions import AgentError, InvalidRequest, NotFound, TooLarge
+from jupyter_agent.exceptions import AgentError, InvalidRequest, NotFound
 from jupyter_agent.facts.columns import schema
 from jupyter_agent.facts.journal import MESSAGES
 from jupyter_agent.facts.kinds import KINDS

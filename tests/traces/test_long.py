@@ -18,7 +18,6 @@ from tests.traces.counted import counts, lines, unmapped
 from tests.traces.test_bad_input import ANYTHING, HELLO
 from tests.traces.test_properties import STEPS, WRITERS, as_otel
 
-
 ja.import_traces  # noqa: B018 - what is asked for of the package is attached to its tables
 
 
@@ -96,8 +95,11 @@ def test_any_json_is_the_same_value_or_as_damaged(value, at_once, odd, cut):
 
 
 @settings(max_examples=100, deadline=None)
-@given(items=st.lists(st.sampled_from(["1", "", " ", "[]", "NaN", '"a, b"', "{}", '{"a": [1, 2]}', "[1,]"]), max_size=6),
-       at_once=st.integers(1, 12), ends=st.sampled_from(["[]", "[}", "{]", "["]))  # fmt: skip
+@given(
+    items=st.lists(st.sampled_from(["1", "", " ", "[]", "NaN", '"a, b"', "{}", '{"a": [1, 2]}', "[1,]"]), max_size=6),
+    at_once=st.integers(1, 12),
+    ends=st.sampled_from(["[]", "[}", "{]", "["]),
+)
 def test_lists_with_nothing_between_commas_are_none(items, at_once, ends):
     data = (ends[0] + ",".join(items) + ends[1:]).encode()
     assert repr(in_parts(data, at_once)) == repr(decoded(data))

@@ -6,16 +6,20 @@ the answer before. An observation belongs to the action that it names as its cau
 an exit code is not.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ...records import Outcome, Part, RunStatus, Text, Thinking, ToolCall, ToolResult
+from ...records import Outcome, Part, RunStatus, Text, Thinking, ToolCall, ToolResult, clean
 from .. import usage
 from ..book import Book
+from ..decoding import decode
 from ..draft import CallDraft, RunDraft, TurnDraft
+from ..facts import CALL_CHARS
 from ..look import first, is_list, items, obj, text, time, written
 from ..parts import asked, parts_of, said_by_tool
-from ..source import Source, records
+from ..source import BOM, Source, records
+from .folder import Members, members
 from .openhands_metrics import Meter
 
 NAME = "openhands"
@@ -27,6 +31,9 @@ NO_CALLS = frozenset(
     }
 )  # fmt: skip
 """Actions that are no tool calls."""
+_FILE = re.compile(r"(?P<folder>(?:.*/)?)event[-_](?P<number>\d{5,12})[-_][^/]+\.json")
+"""In a kept conversation (`events/event-00000-<id>.json`), and in an exported one (`event_000000_<id>.json`)."""
+_BESIDE = ("base_state.json", "meta.json")
 NO_RESULTS = frozenset({"agent_state_changed", "recall", "null", "condense", "loop_detection"})
 
 
@@ -46,8 +53,17 @@ def is_event(said: dict[str, Any]) -> bool:
     return isinstance(said.get("observation"), str) and bool({"extras", "cause", "source"} & said.keys())
 
 
+def holds_events(names: Iterable[str]) -> bool:
+    """Tells whether conversations are kept in files of these names: an event in each."""
+    return any(_FILE.fullmatch(name) for name in names)
+
+
 def read(source: Source, book: Book) -> None:
     """Reads event logs into the book. Lines that are events each are one run, lines that hold a list are one each."""
+    if source.is_folder or source.head.startswith(b"PK"):
+        with members(source) as opened:
+            _read_files(opened, book)
+        return
     loose: _Reader | None = None
     for place, value in records(source, book.miss):
         said = obj(value)
@@ -61,6 +77,47 @@ def read(source: Source, book: Book) -> None:
             _read_whole(book, value, place)
     if loose is not None:
         loose.finish()
+
+
+def _read_files(opened: Members, book: Book) -> None:
+    """Reads conversations of which each event is a file, and what is kept beside them: the state or the description."""
+    talks: dict[str, list[tuple[int, str]]] = {}
+    for name in opened.names:
+        if found := _FILE.fullmatch(name):
+            folder = found["folder"]
+            above = folder.removesuffix("events/") if f"/{folder}".endswith("/events/") else folder
+            talks.setdefault(above, []).append((int(found["number"]), name))
+        elif name.rpartition("/")[2] not in _BESIDE and not name.endswith("/"):
+            book.miss("file that is no event", clean(name))
+    names = set(opened.names)
+    for folder, events in talks.items():
+        state, meta = (
+            _member(opened, book, f"{folder}{name}") if f"{folder}{name}" in names else {} for name in _BESIDE
+        )
+        whole = {**meta, "id": first(state.get("id"), meta.get("id"))}
+        reader = _Reader(book, whole, clean(folder) or "the folder")
+        reader.run.model = first(
+            reader.run.model, text(meta.get("llm_model")), text(obj(obj(state.get("agent")).get("llm")).get("model"))
+        )
+        for _, name in sorted(events):
+            if event := _member(opened, book, name):
+                reader.take(event, clean(name))
+        if stats := obj(state.get("stats")):
+            reader.meter.state(stats, clean(f"{folder}base_state.json"))
+        reader.finish()
+
+
+def _member(opened: Members, book: Book, name: str) -> dict[str, Any]:
+    """Returns the object in a file; nothing where it holds none, which is counted."""
+    place = clean(name)
+    try:
+        found = obj(decode(opened.read(name).removeprefix(BOM), place, book.miss))
+    except ValueError:
+        book.miss("file that is no JSON", place)
+        return {}
+    if not found:
+        book.miss("file that holds no object", place)
+    return found
 
 
 def _pairs(value: Sequence[Any]) -> bool:
@@ -96,6 +153,7 @@ class _Reader:
             self.run.status, self.run.error_message = RunStatus.ERROR, fault
         self.meter = Meter(self.run, obj(whole.get("metrics")), place)
         self.by_event: dict[str, CallDraft] = {}
+        self.by_foreign: dict[str, CallDraft] = {}
         self.by_response: dict[str, tuple[TurnDraft, int]] = {}
 
     def take(self, event: dict[str, Any], place: str) -> None:
@@ -209,6 +267,8 @@ class _Reader:
             case "ObservationEvent":
                 seen = obj(event.get("observation"))
                 content, _ = said_by_tool(first(seen.get("content"), seen.get("output"), seen), lambda _: None)
+                if added := items(event.get("extended_content")):
+                    content = "\n".join([content, said_by_tool(added, lambda _: None)[0]])
                 outcome = Outcome.ERROR if seen.get("is_error") is True else Outcome.SUCCESS
                 self._give(call, named, content, outcome, place, at, foreign_id)
             case "UserRejectObservation":
@@ -216,6 +276,8 @@ class _Reader:
                 self._give(call, named, reason, Outcome.REJECTED, place, at, foreign_id)
             case "AgentErrorEvent":
                 self._give(call, named, written(event.get("error")), Outcome.ERROR, place, at, foreign_id)
+            case "ACPToolCallEvent":
+                self._foreign_call(event, named, place, at)
             case "ConversationErrorEvent":
                 self.run.status, self.run.error_code = RunStatus.ERROR, text(event.get("code"))
                 self.run.error_message = text(event.get("detail"))
@@ -247,6 +309,22 @@ class _Reader:
         parts: list[Part] = [Thinking(text=thought)] if thought else []
         parts += parts_of(event.get("thought"), self.book.missing(place))
         self._answer(event, {}, [*parts, own], place, at)
+
+    def _foreign_call(self, event: dict[str, Any], named: str, place: str, at: Any) -> None:
+        """Takes what another agent, of which OpenHands hears only this, tells of a call in several events."""
+        call = self.by_foreign.get(named)
+        if call is None or not named:
+            name = text(first(event.get("tool_kind"), event.get("title"))) or ""
+            asked_for = ToolCall(tool_call_id=named, name=name, arguments=written(event.get("raw_input")))
+            call = self.by_foreign[named] = self.run.call(asked_for, place, at=at)
+        call.arguments = call.arguments or written(event.get("raw_input"))[:CALL_CHARS]
+        status = text(event.get("status"))
+        if event.get("is_error") is True or status in {"completed", "failed"}:
+            failed = event.get("is_error") is True or status == "failed"
+            content, _ = said_by_tool(first(event.get("raw_output"), event.get("content")), lambda _: None)
+            self.run.answered(call)
+            call.end(content, Outcome.ERROR if failed else Outcome.SUCCESS)
+            call.finished_at = at
 
     def _state(self, event: dict[str, Any], place: str) -> None:
         key, value = text(event.get("key")), obj(event.get("value"))
