@@ -24,6 +24,8 @@ class Book:
     tool_calls: list[ImportedCall] = field(default_factory=list)
     _missed: dict[str, tuple[int, str]] = field(default_factory=dict)
     _begun: int = 0
+    _cut: dict[str, str] = field(default_factory=dict)
+    """What was cut. Logs tell the same long text in many places."""
 
     def run(
         self, foreign_id: str | None, place: str, *, thread: str | None = None, parent: RunDraft | None = None
@@ -46,6 +48,13 @@ class Book:
             kind = "of other kinds"
         before, first_place = self._missed.get(kind, (0, place))
         self._missed[kind] = (before + 1, first_place)
+
+    def cut(self, text: str, chars: int) -> str:
+        """Returns the beginning of a text, of which one copy is kept however often it is cut."""
+        if len(text) <= chars:
+            return text
+        begun = text[:chars]
+        return self._cut.setdefault(begun, begun)
 
     def missing(self, place: str) -> Callable[[str], None]:
         """Returns what counts for somebody who knows no places."""

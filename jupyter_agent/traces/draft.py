@@ -7,7 +7,6 @@ Rules:
 - What the log counts as a whole and what its turns add up to are the same tokens: they are compared, never added.
 """
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,13 +17,12 @@ import msgspec
 
 from ..records import Decision, Message, Outcome, Part, RunStatus, Text, Thinking, ToolCall, ToolResult, Usage
 from .facts import CALL_CHARS, TEXT_CHARS, WORDS_CHARS, ImportedCall, ImportedMessage, ImportedRun, ImportedTurn
+from .waiting import Group, Waiting
 
 if TYPE_CHECKING:
     from .book import Book
 
 Role = Literal["system", "user", "assistant", "tool"]
-RECENT_CALLS = 256
-"""Among so many calls the one of a result without an id is looked for."""
 TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
@@ -131,10 +129,12 @@ class RunDraft:
     messages: list[ImportedMessage] = field(default_factory=list)
     first_at: datetime | None = None
     last_at: datetime | None = None
-    _open: dict[str, list[CallDraft]] = field(default_factory=lambda: defaultdict(list))
+    _open: dict[str, Waiting] = field(default_factory=lambda: defaultdict(lambda: Waiting(_is_answered)))
     """Calls without a result, by the log's ids."""
-    _unseen: dict[str, list[CallDraft]] = field(default_factory=lambda: defaultdict(list))
+    _unseen: dict[str, Waiting] = field(default_factory=lambda: defaultdict(lambda: Waiting(_is_executed)))
     """Calls of which no event told yet, by the log's ids, or by name where they have none."""
+    _last: Group = field(default_factory=lambda: Group(-1, _is_answered))
+    """Calls of the last turn that has some, whatever their ids."""
     _told: int | None = None
     """The last turn of which there was a message."""
     _used: set[str] = field(default_factory=set)
@@ -200,15 +200,19 @@ class RunDraft:
             tool_call_id=self._free_id(asked.tool_call_id),
             foreign_id=asked.tool_call_id or None,
             name=asked.name,
-            arguments=asked.arguments[:CALL_CHARS],
+            arguments=self.book.cut(asked.arguments, CALL_CHARS),
             place=place,
             started_at=at,
         )
         if turn:
             turn.calls += 1
         self.calls.append(call)
-        self._open[asked.tool_call_id].append(call)
-        self._unseen[asked.tool_call_id or f"name {asked.name}"].append(call)
+        self._open[asked.tool_call_id].add(call)
+        self._unseen[asked.tool_call_id or f"name {asked.name}"].add(call)
+        if self._last.turn < call.turn:
+            self._last = Group(call.turn, _is_answered)
+        if self._last.turn == call.turn:
+            self._last.add(call)
         return call
 
     def result(self, given: ToolResult, place: str, *, at: datetime | None = None) -> CallDraft | None:
@@ -218,33 +222,21 @@ class RunDraft:
             is_second = given.tool_call_id in self._open
             self.book.miss("second result of a tool call" if is_second else "tool result without a call", place)
             return None
-        self.answered(call)
-        call.end(given.content, Outcome.ERROR if given.is_error else Outcome.SUCCESS)
+        call.is_answered = True
+        call.end(self.book.cut(given.content, CALL_CHARS), Outcome.ERROR if given.is_error else Outcome.SUCCESS)
         call.finished_at = call.finished_at or at
         self.seen(at)
         return call
-
-    def answered(self, call: CallDraft) -> None:
-        """Takes note that a message gave the result of this call."""
-        call.is_answered = True
-        waiting = self._open[call.foreign_id or ""]
-        # Looked for from its end: results come soon after their calls.
-        for index in range(len(waiting) - 1, -1, -1):
-            if waiting[index] is call:
-                del waiting[index]
-                return
 
     def executed(
         self, asked: ToolCall, place: str, *, at: datetime | None = None, turn: TurnDraft | None = None
     ) -> CallDraft:
         """Returns the call that an event says was executed after this turn: of that id (or name, without one) the
         first of the latest turn until then of which no event told yet. A call that no message asked for is one too."""
-        same = self._unseen.get(asked.tool_call_id or f"name {asked.name}", [])
-        if same:
-            call = same.pop(_place_among(same, asked.name, turn))
-        else:
+        same = self._unseen.get(asked.tool_call_id or f"name {asked.name}")
+        call = same.until(turn.number if turn else None, asked.name) if same else None
+        if call is None:
             call = self.call(asked, place, turn=turn, at=at)
-            self._unseen[asked.tool_call_id or f"name {asked.name}"].pop()
         call.is_executed = True
         self.seen(at)
         return call
@@ -297,7 +289,7 @@ class RunDraft:
         match part:
             case Text(text=said) | Thinking(text=said) if len(said) > TEXT_CHARS:
                 self.book.miss(f"text longer than {TEXT_CHARS:,} characters, cut", place)
-                return msgspec.structs.replace(part, text=said[:TEXT_CHARS])
+                return msgspec.structs.replace(part, text=self.book.cut(said, TEXT_CHARS))
             case ToolCall():
                 call = self.call(part, place, turn=turn, at=at)
                 return ToolCall(
@@ -310,7 +302,7 @@ class RunDraft:
                 answered = self.result(part, place, at=at)
                 own_id, name = (answered.tool_call_id, answered.name) if answered else (part.tool_call_id, part.name)
                 return msgspec.structs.replace(
-                    part, tool_call_id=own_id, name=part.name or name, content=part.content[:CALL_CHARS]
+                    part, tool_call_id=own_id, name=part.name or name, content=self.book.cut(part.content, CALL_CHARS)
                 )
             case _:
                 return part
@@ -318,18 +310,11 @@ class RunDraft:
     def _awaiting(self, given: ToolResult) -> CallDraft | None:
         """Returns the call that a result is of. One without an id is of the next open call of the last turn, by name
         where there is one."""
-        waiting = self._open.get(given.tool_call_id, [])
-        if not given.tool_call_id:
-            last = self.turns[-1].number if self.turns else 0
-            recent = self.calls[-RECENT_CALLS:]
-            waiting = [call for call in recent if call.turn == last and not call.is_answered
-                       and _is_same_tool(call, given.name)]  # fmt: skip
-        if not waiting:
-            return None
-        first = len(waiting) - 1
-        while first and waiting[first - 1].turn == waiting[-1].turn:
-            first -= 1
-        return next((call for call in waiting[first:] if _is_same_tool(call, given.name)), waiting[first])
+        if given.tool_call_id:
+            waiting = self._open.get(given.tool_call_id)
+            return waiting.latest(given.name) if waiting else None
+        last = self.turns[-1].number if self.turns else 0
+        return self._last.of_tool(given.name) if self._last.turn == last else None
 
     def _free_id(self, foreign_id: str) -> str:
         """Returns our id of a call: the log's own where it is not used already."""
@@ -378,21 +363,13 @@ class RunDraft:
         return None
 
 
+def _is_answered(call: CallDraft) -> bool:
+    return call.is_answered
+
+
+def _is_executed(call: CallDraft) -> bool:
+    return call.is_executed
+
+
 def _cost(turn: TurnDraft) -> float | None:
     return turn.cost if turn.cost is not None else turn.usage.cost if turn.usage else None
-
-
-def _place_among(calls: list[CallDraft], name: str, turn: TurnDraft | None) -> int:
-    """Returns which of some calls, in the order of their turns, was executed after this turn."""
-    end = bisect_right(calls, turn.number, key=lambda call: call.turn) if turn else 0
-    if not end:
-        return 0
-    start = end - 1
-    while start and calls[start - 1].turn == calls[end - 1].turn:
-        start -= 1
-    same = [at for at in range(start, end) if _is_same_tool(calls[at], name)]
-    return next((at for at in same if calls[at].is_answered), same[0] if same else start)
-
-
-def _is_same_tool(call: CallDraft, name: str) -> bool:
-    return not name or not call.name or call.name == name

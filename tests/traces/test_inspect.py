@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 import zipfile
 import zlib
 
@@ -338,3 +339,22 @@ def test_a_member_that_is_too_large_is_not_unpacked():
     bomb = zipped({**MEMBERS, "samples/9_epoch_1.json": {"id": 9, "messages": [], "metadata": {"x": "0" * 5_000_000}}})
     with pytest.raises(TooLarge, match=r"samples/9_epoch_1\.json in the bytes holds more than the 1,000,000 bytes"):
         ja.import_traces(bomb, limit=1_000_000)
+
+
+def test_a_long_attachment_in_many_places_is_kept_once():
+    long = "x" * 1_000_000
+    said = {"role": "user", "content": "attachment://a"}
+    tools = [
+        test_tool | {"id": f"c{number}"} for number, test_tool in enumerate([tool_event("c", "f", "tc://a", 1)] * 400)
+    ]
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    sample = {"id": 1, "epoch": 1, "messages": [said] * 400, "events": tools, "attachments": {"a": long}}
+    found = imported({**HEADER, "samples": [sample]})
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert (len(found.messages), len(found.tool_calls)) == (400, 400)
+    assert {message.message.text for message in found.messages} == {"x" * 65_536}
+    assert {call.result for call in found.tool_calls} == {"x" * 8_192}
+    assert unmapped(found)["text longer than 65,536 characters, cut"] == 400
+    assert grown < 5 * 2**20

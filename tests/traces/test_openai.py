@@ -1,6 +1,9 @@
 """Message lists: every message, call and error once, whatever the dialect."""
 
+import time
+
 import pandas as pd
+import pytest
 
 from tests.traces.counted import counts, imported, lines, unmapped
 
@@ -225,3 +228,19 @@ def test_ids_are_the_same_each_time_and_others_for_other_files():
     one, again, other = imported(TALK), imported(TALK), imported(TALK[:4])
     assert one.runs[0].run_id == again.runs[0].run_id != other.runs[0].run_id
     pd.testing.assert_frame_equal(one.tool_calls.df, again.tool_calls.df)
+
+
+@pytest.mark.parametrize(("call_id", "name"), [("", ""), ("same", "named")])
+def test_very_many_results_of_one_turn_each_find_their_call(call_id, name):
+    """Looked for among all that wait, these take a minute, and those without an id were not found at all."""
+    many = 20_000
+    called = [{"id": call_id, "function": {"name": f"f{number}", "arguments": "{}"}} for number in range(many)]
+    results = [
+        {"role": "tool", "tool_call_id": call_id, "content": str(number), **({"name": f"f{number}"} if name else {})}
+        for number in range(many)
+    ]
+    began = time.perf_counter()
+    found = imported([{"role": "assistant", "tool_calls": called}, *(reversed(results) if name else results)])
+    assert time.perf_counter() - began < 30
+    assert [call.result for call in found.tool_calls] == [str(number) for number in range(many)]
+    assert unmapped(found) == {}

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from ...records import Outcome, Part, RunStatus, ToolCall, ToolResult, Usage
+from ...records import Outcome, Part, RunStatus, ToolCall, ToolResult, Usage, clean
 from .. import usage
 from ..book import Book
 from ..decoding import decode
 from ..draft import RunDraft, TurnDraft
+from ..facts import CALL_CHARS, TEXT_CHARS
 from ..look import first, integer, is_list, items, number, obj, text, time, written
 from ..parts import ROLES, said_by_tool
 from ..source import Source, records, whole
@@ -22,7 +23,7 @@ from .zipped import Zipped
 
 NAME = "inspect"
 VERSION = 2
-ATTACHMENT = "attachment://"
+ATTACHMENTS = ("attachment://", "tc://")
 _SILENT = frozenset({"span_begin", "span_end", "step", "state", "store", "sample_init", "info", "logger"})
 """Events that tell of the harness. They are counted all together."""
 
@@ -155,7 +156,11 @@ class _SampleReader:
         self.sample = sample
         self.place = place
         transcript = obj(sample.get("transcript"))
-        self.attachments = {**obj(transcript.get("content")), **obj(sample.get("attachments"))}
+        held = {**obj(transcript.get("content")), **obj(sample.get("attachments"))}
+        # Cut before they are put in their places, which are many: no more of a text is kept anyway.
+        self.attachments = {
+            name: clean(item[: TEXT_CHARS + 1]) if isinstance(item, str) else item for name, item in held.items()
+        }
         self._events = items(first(sample.get("events"), transcript.get("events")))
         self.by_message: dict[str, TurnDraft] = {}
         self.nameless: list[TurnDraft] = []
@@ -268,7 +273,7 @@ class _SampleReader:
         if outcome is not Outcome.SUCCESS:
             # The message says that it failed, the event how.
             call.outcome = None
-        call.end(content or message or "", outcome, error=message)
+        call.end(self.run.book.cut(content or message or "", CALL_CHARS), outcome, error=message)
 
     def _state(self) -> None:
         for item in obj(self.sample.get("model_usage")).values():
@@ -278,8 +283,9 @@ class _SampleReader:
     def _resolved(self, value: Any) -> Any:
         """Returns a value with its attachments in their places."""
         if isinstance(value, str):
-            if value.startswith(ATTACHMENT):
-                return self.attachments.get(value.removeprefix(ATTACHMENT), value)
+            for protocol in ATTACHMENTS:
+                if value.startswith(protocol):
+                    return self.attachments.get(value.removeprefix(protocol), value)
             return value
         if isinstance(value, dict):
             return {key: self._resolved(item) for key, item in value.items()}

@@ -246,7 +246,7 @@ class _Reader:
             result = ToolResult(tool_call_id=named or "?", name="", content=content, is_error=outcome is Outcome.ERROR)
             self.run.message("tool", [result], place, at=at, foreign_id=foreign_id)
             return
-        self.run.answered(call)
+        call.is_answered = True
         call.end(content, outcome)
         call.finished_at = at
         self.run.message("tool", [Text(text=content)] if content else [], place, at=at, foreign_id=foreign_id)
@@ -322,7 +322,7 @@ class _Reader:
         if event.get("is_error") is True or status in {"completed", "failed"}:
             failed = event.get("is_error") is True or status == "failed"
             content, _ = said_by_tool(first(event.get("raw_output"), event.get("content")), lambda _: None)
-            self.run.answered(call)
+            call.is_answered = True
             call.end(content, Outcome.ERROR if failed else Outcome.SUCCESS)
             call.finished_at = at
 

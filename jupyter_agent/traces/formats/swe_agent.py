@@ -193,7 +193,7 @@ def _tell_observation(run: RunDraft, said: dict[str, Any], waiting: CallDraft | 
 
 def _answer(run: RunDraft, call: CallDraft, output: str, where: str, *, is_error: bool, at: Any = None) -> None:
     """Takes the message that is the result of this very call."""
-    run.answered(call)
+    call.is_answered = True
     call.end(output, Outcome.ERROR if is_error else Outcome.SUCCESS)
     call.finished_at = at
     # As text it counts as a message of a tool, without being put to a call once more.
