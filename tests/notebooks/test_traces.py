@@ -19,6 +19,10 @@ assert failed.to_dict() == {"list_files": 0.0, "read_file": 1.0}, failed
 assert abs(ja.usage("run", run=made)["cost"].sum() - turns["cost"].sum()) < 1e-9
 rated = ja.feedback(run=made).merge(runs, on="run_id").groupby("way")["rating"].mean()
 assert rated.to_dict() == {"guesses": -1.0, "looks": 1.0}, rated
+assert ja.pass_at_k(runs, 3, by="way")["pass@3"].to_dict() == {"guesses": 0.0, "looks": 1.0}
+assert (d.turn, d.region, d.label) == (1, "message", "assistant"), d
+assert fork.forked_from == (made[3].id, 1) and fork.text == "There is no such file."
+assert len(ja.tool_calls(run=fork)) == 0
 assert len(pd.read_parquet("tool_calls.parquet")) == len(calls) == 9
 assert live.is_done and len(live.df) == sum(len(run.events) for run in made)
 """
