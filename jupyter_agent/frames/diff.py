@@ -11,7 +11,7 @@ from ..display.markup import Style, tag
 from ..facts.columns import Column, Type
 from ..records import TurnRecord
 from .columns import to_frame, to_table
-from .prompts import REGIONS, Difference, difference, same_answer
+from .prompts import REGIONS, Difference, Prompts, difference, same_answer
 from .told import Told
 
 LISTED: Final = 20
@@ -173,12 +173,13 @@ class Diff:
 def _aligned(a: Told, b: Told) -> Iterator[Pair]:
     """Yields the turns of both side by side: each by its place after what the runs have in common."""
     base_a, base_b = _bases(a, b)
+    prompts_a, prompts_b = Prompts(a), Prompts(b)
     for place in range(max(base_a + len(a.turns), base_b + len(b.turns))):
         at_a, at_b = place - base_a, place - base_b
         one = a.turns[at_a] if 0 <= at_a < len(a.turns) else None
         other = b.turns[at_b] if 0 <= at_b < len(b.turns) else None
         if one and other:
-            yield Pair(a=one, b=other, difference=difference(a, at_a, b, at_b))
+            yield Pair(a=one, b=other, difference=difference(prompts_a, at_a, prompts_b, at_b))
         elif one or other:
             yield Pair(a=one, b=other, is_shared=at_a < 0 or at_b < 0)
 

@@ -4,7 +4,8 @@ Regions are compared by the fingerprints that were kept of them (see cache_shape
 they say: each run gives its tool calls ids of its own, which are no difference.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
@@ -29,18 +30,59 @@ class Difference(Struct, frozen=True):
 class _Said(NamedTuple):
     label: str
     fingerprint: str | None
-    message: Message | None
+    place: int | None
+    """Of the message among those that the run brought; None where it brought only the fingerprint."""
 
 
-def difference(a: Told, turn_a: int, b: Told, turn_b: int) -> Difference | None:
+class Prompts:
+    """The requests of a run. Its messages are laid open once, however many requests hold them."""
+
+    def __init__(self, told: Told) -> None:
+        self.told = told
+        self.messages = [message for message in told.past if message.parts]
+        self._ends: list[int] = []
+        for turn in told.turns:
+            self.messages += [message for message in turn.request if message.parts]
+            self._ends.append(len(self.messages))
+            self.messages += [turn.response] if turn.response.parts else []
+        self.plain = [_plain(message) for message in self.messages]
+
+    def segments(self, turn: int, region: str) -> list[Segment]:
+        return [segment for segment in self.told.turns[turn].segments if segment.region == region]
+
+    def has_prints(self, turn: int) -> bool:
+        """Whether the regions of the turn's prompt were kept."""
+        return bool(self.told.turns[turn].segments)
+
+    def said(self, turn: int, *, has_prints: bool) -> list[_Said]:
+        """Returns the messages of a turn's prompt. Those of the run itself are known, and what a fork began with;
+        earlier ones of its thread, and summaries, only by their fingerprints."""
+        known = self._ends[turn]
+        if not has_prints:
+            return [_Said(message.role, None, place) for place, message in enumerate(self.messages[:known])]
+        prints = self.segments(turn, "message")
+        # Whatever stands before them, the prompt ends with them.
+        unknown = len(prints) - known
+        return [
+            _Said(one.label, one.fingerprint, at - unknown if at >= unknown and one.label != "summary" else None)
+            for at, one in enumerate(prints)
+        ]
+
+    def shown(self, said: _Said | None) -> str | None:
+        """Returns a message as text, or what stands for it."""
+        if said is None:
+            return None
+        return f"{said.label} {said.fingerprint}" if said.place is None else told_of(self.messages[said.place])
+
+
+def difference(a: Prompts, turn_a: int, b: Prompts, turn_b: int) -> Difference | None:
     """Returns the first difference of what two turns were asked with, None where there is none."""
-    one, other = a.turns[turn_a].segments, b.turns[turn_b].segments
-    has_prints = bool(one) and bool(other)
+    has_prints = a.has_prints(turn_a) and b.has_prints(turn_b)
     return (
-        _of_names(a, b)
-        or (_of_heads(a, one, b, other) if has_prints else _of_texts(a, b))
-        or _of_messages(_said(a, turn_a, has_prints=has_prints), _said(b, turn_b, has_prints=has_prints))
-        or _of_attachments(one, other)
+        _of_names(a.told, b.told)
+        or (_of_heads(a, turn_a, b, turn_b) if has_prints else _of_texts(a.told, b.told))
+        or _of_messages(a, turn_a, b, turn_b, has_prints=has_prints)
+        or _of_attachments(a.segments(turn_a, "attachment"), b.segments(turn_b, "attachment"))
     )
 
 
@@ -65,11 +107,11 @@ def _of_texts(a: Told, b: Told) -> Difference | None:
     return None
 
 
-def _of_heads(a: Told, one: Sequence[Segment], b: Told, other: Sequence[Segment]) -> Difference | None:
+def _of_heads(a: Prompts, turn_a: int, b: Prompts, turn_b: int) -> Difference | None:
     """Compares instructions, of which the text is told where the run brought it, and tools by their names."""
-    if found := parting(_of(other, "system"), _of(one, "system")):
-        return _of_texts(a, b) or Difference("system", "instructions", found.before, found.after)
-    before, after = _of(one, "tool"), _of(other, "tool")
+    if found := parting(b.segments(turn_b, "system"), a.segments(turn_a, "system")):
+        return _of_texts(a.told, b.told) or Difference("system", "instructions", found.before, found.after)
+    before, after = a.segments(turn_a, "tool"), b.segments(turn_b, "tool")
     gone = [tool.label for tool in before if tool.label not in {tool.label for tool in after}]
     new = [tool.label for tool in after if tool.label not in {tool.label for tool in before}]
     if gone or new:
@@ -81,55 +123,24 @@ def _of_heads(a: Told, one: Sequence[Segment], b: Told, other: Sequence[Segment]
 
 
 def _of_attachments(one: Sequence[Segment], other: Sequence[Segment]) -> Difference | None:
-    found = parting(_of(other, "attachment"), _of(one, "attachment"))
+    found = parting(other, one)
     return Difference("attachment", "picture", found.before, found.after) if found else None
-
-
-def _of(prompt: Sequence[Segment], region: str) -> list[Segment]:
-    return [segment for segment in prompt if segment.region == region]
 
 
 # --- messages -------------------------------------------------------------------------------------------------------
 
 
-def _said(told: Told, turn: int, *, has_prints: bool) -> list[_Said]:
-    """Returns the messages of a turn's prompt. Those of the run itself are known, and what a fork began with; earlier
-    ones of its thread, and summaries, only by their fingerprints."""
-    known = [message for message in (*told.past, *_of_run(told, turn)) if message.parts]
-    if not has_prints:
-        return [_Said(message.role, None, message) for message in known]
-    prints = _of(told.turns[turn].segments, "message")
-    # Whatever stands before them, the prompt ends with them.
-    unknown = len(prints) - len(known)
-    return [
-        _Said(
-            segment.label,
-            segment.fingerprint,
-            known[place - unknown] if place >= unknown and segment.label != "summary" else None,
-        )
-        for place, segment in enumerate(prints)
-    ]
-
-
-def _of_run(told: Told, turn: int) -> Iterator[Message]:
-    for earlier in told.turns[:turn]:
-        yield from (*earlier.request, earlier.response)
-    yield from told.turns[turn].request
-
-
-def _of_messages(one: Sequence[_Said], other: Sequence[_Said]) -> Difference | None:
-    for place in range(max(len(one), len(other))):
-        x = one[place] if place < len(one) else None
-        y = other[place] if place < len(other) else None
-        if x is None or y is None or not _is_same(x, y):
-            return Difference("message", (x or y or one[0]).label, _shown(x), _shown(y))
+def _of_messages(a: Prompts, turn_a: int, b: Prompts, turn_b: int, *, has_prints: bool) -> Difference | None:
+    for x, y in zip_longest(a.said(turn_a, has_prints=has_prints), b.said(turn_b, has_prints=has_prints)):
+        if x is None or y is None or not _is_same(a, x, b, y):
+            return Difference("message", (x or y).label, a.shown(x), b.shown(y))
     return None
 
 
-def _is_same(x: _Said, y: _Said) -> bool:
+def _is_same(a: Prompts, x: _Said, b: Prompts, y: _Said) -> bool:
     if x.fingerprint is not None and x.fingerprint == y.fingerprint:
         return True
-    return x.message is not None and y.message is not None and _plain(x.message) == _plain(y.message)
+    return x.place is not None and y.place is not None and a.plain[x.place] == b.plain[y.place]
 
 
 def _plain(message: Message) -> tuple[Any, ...]:
@@ -149,12 +160,6 @@ def _plain_part(part: Part) -> tuple[Any, ...]:
             return ("call", name, arguments)
         case _:
             return ("result", part.name, part.content, part.is_error, tuple(image.blob for image in part.images))
-
-
-def _shown(said: _Said | None) -> str | None:
-    if said is None:
-        return None
-    return told_of(said.message) if said.message is not None else f"{said.label} {said.fingerprint}"
 
 
 def told_of(message: Message) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from ..client.run import Run
+from ..exceptions import InvalidRequest
 from ..facts.query import Wanted
 from ..records import SYSTEM, Message, Past, TurnRecord
 
@@ -34,8 +35,10 @@ class Tellable(Protocol):
 
 
 def tell(source: "Source", run: "Run | str | Tellable") -> Told:
-    """Returns a run as its source has it now. Blocking. Raises RunNotFound, BlobNotFound."""
+    """Returns a run as its source has it now. Blocking. Raises RunNotFound, BlobNotFound, InvalidRequest."""
     if not isinstance(run, Run | str):
+        if not callable(getattr(run, "told", None)):
+            raise InvalidRequest(f"{run!r} is no run: give a run, its id, or an import of one run.")
         return run.told()
     run_id = run.id if isinstance(run, Run) else run
     started = source.begun(run_id)

@@ -56,8 +56,8 @@ def row_of(transcript: Transcript, previous: Run | None = None) -> Run:
         usage=transcript.usage,
         model_call_count=transcript.model_call_count,
         tool_call_count=len(transcript.tool_calls),
-        # The person's message, and the model's of each turn.
-        message_count=1 + transcript.model_call_count,
+        # The person's message, which a fork can do without, and the model's of each turn.
+        message_count=bool(run.input) + transcript.model_call_count,
         helper_tokens=transcript.helper_usage.total_tokens,
         helper_cost=transcript.helper_usage.cost,
         first_human_message=_first_words(run),

@@ -51,8 +51,9 @@ async def fork_of(forked: Run, wish: ForkRequest, *, means: Means, by: Principal
             f"Kernels may not choose a policy, and run {forked.run_id} has one of its own: fork it in the browser, or "
             "let the operator set AgentGateway.allow_kernel_approvals."
         )
+    is_over = transcript.status.is_terminal
     turns = await load_turns(means.blobs, transcript)
-    turn = _checked_turn(wish.turn, transcript, len(turns))
+    turn = _checked_turn(wish.turn, forked.run_id, len(turns), is_over=is_over)
     before = await thread_messages(forked, rows=means.rows, journal=means.journal, blobs=means.blobs)
     compacted = await _compacted_before(turn, transcript, means.journal)
     past = await visible(before, turns[:turn], compacted, blobs=means.blobs)
@@ -71,18 +72,18 @@ async def fork_of(forked: Run, wish: ForkRequest, *, means: Means, by: Principal
     return _request(original, wish, said), fork
 
 
-def _checked_turn(asked: int | None, transcript: Transcript, count: int) -> int:
+def _checked_turn(asked: int | None, run_id: str, count: int, *, is_over: bool) -> int:
     """Returns the turn to begin at: the one asked for, or the one after the last."""
     turn = count if asked is None else asked
     if not 0 <= turn <= count:
         there = f"its turns are 0 to {count - 1}" if count else "it has no turns yet"
         raise InvalidRequest(
-            f"Run {transcript.run_id} has no turn {turn}: {there}. Leave the turn out to go on after the last.",
+            f"Run {run_id} has no turn {turn}: {there}. Leave the turn out to go on after the last.",
             details={"fields": {"turn": f"0 to {count}"}},
         )
-    if not transcript.status.is_terminal and (asked is None or turn == count > 0):
+    if not is_over and (asked is None or turn == count > 0):
         raise RunActive(
-            f"Run {transcript.run_id} goes on, and nobody knows yet how turn {turn} begins. Name one of the "
+            f"Run {run_id} goes on, and nobody knows yet how turn {turn} begins. Name one of the "
             f"{count} turns before it, or wait until the run is over."
         )
     return turn

@@ -287,8 +287,8 @@ class RowStore(Protocol):
         """Raises RunActive while it is active."""
 
     async def thread_runs(self, thread_id: str, *, until: datetime | None = None) -> Sequence[Run]:
-        """Returns a thread's runs, oldest first, without those rolled back: what the next run's history is made
-        of."""
+        """Returns a thread's runs, oldest first, without those rolled back: what the next run's history is made of.
+        One that was forked is there all the same: what it began with is older than it."""
 
     async def next_queued(self, thread_id: str, *, owner: str = "") -> Run | None:
         """Returns the oldest queued run of a thread that has no active one, no longer queued; None when there is

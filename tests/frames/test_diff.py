@@ -21,7 +21,7 @@ SCHEMA = {
 
 
 def looks(*texts, last="Done."):
-    calls = [{"name": "list_files", "arguments": {}}, {"name": "search_files", "arguments": {"pattern": "x"}}]
+    calls = [{"name": "list_files", "arguments": {}}, {"name": "search_files", "arguments": {"query": "x"}}]
     return [*({"text": text, "calls": [call]} for text, call in zip(texts, calls, strict=False)), {"text": last}]
 
 
@@ -131,6 +131,8 @@ def test_a_fork_is_laid_beside_the_turns_that_it_made_anew(run):
     assert ja.diff(same, later).df[["turn_a", "turn_b"]].fillna(-1).values.tolist() == [[0, -1], [1, 0]]
     # The forked run's words are not said twice.
     assert same.messages.df["role"].tolist() == ["assistant", "tool", "assistant"]
+    told = ja.runs(run=same).iloc[0]
+    assert (told["forked_from_run_id"], told["forked_from_turn"], told["message_count"]) == (run.id, 1, 2)
 
 
 def test_what_came_before_on_the_thread_counts(run):
@@ -153,6 +155,8 @@ async def test_forks_and_diffs_are_awaited_too(run):
 def test_faults_are_told_in_words(run):
     with pytest.raises(RunNotFound):
         ja.diff(run, "run_00000000000000000000")
+    with pytest.raises(InvalidRequest, match="7 is no run"):
+        ja.diff(run, 7)
     with pytest.raises(InvalidRequest, match="its turns are 0 to 2"):
         run.fork(turn=7, show=False)
     with pytest.raises(InvalidRequest, match="had answered there"):

@@ -7,6 +7,7 @@ from msgspec import UNSET
 
 from jupyter_agent import events as ev
 from jupyter_agent.exceptions import Forbidden, InvalidRequest, RunActive, RunNotFound
+from jupyter_agent.journal.check import check
 from jupyter_agent.journal.rebuild import rebuild
 from jupyter_agent.records import ForkRequest, Message, Principal, Run, RunStatus, Text
 from jupyter_agent.runtime.history import load_turns, thread_messages
@@ -16,7 +17,7 @@ from tests.runtime.conftest import ALICE, KERNEL, OpenWorld, World
 BOB = Principal(user_id="bob")
 LOOKS = [
     {"text": "Looking. ", "calls": [{"name": "list_files", "arguments": {}}]},
-    {"text": "Again. ", "calls": [{"name": "search_files", "arguments": {"pattern": "x"}}]},
+    {"text": "Again. ", "calls": [{"name": "search_files", "arguments": {"query": "x"}}]},
     {"text": "There is nothing."},
 ]
 
@@ -238,6 +239,9 @@ async def test_rows_made_again_say_where_a_fork_comes_from(world: World) -> None
     await storage.rows.open()
     await rebuild(storage)
     assert await storage.rows.get_run(fork.run_id, by=ALICE) == fork
+    report = await check(storage)
+    assert report.is_whole, report.problems
+    assert report.unreferenced == 0
     await storage.close()
 
 

@@ -345,6 +345,14 @@ async def test_history_is_what_was_not_rolled_back(rows, thread):
     assert [run.run_id for run in await rows.thread_runs("t", until=until)] == ["r0", "r2"]
 
 
+async def test_what_a_fork_began_with_stays_history_when_the_fork_is_rolled_back(rows, thread):
+    fork = {"forked_from_run_id": "gone", "forked_from_turn": 3, "past_blob": KEYS[0]}
+    await ended(rows, "fork", rolled_back=True, **fork)
+    (found,) = await rows.thread_runs("t")
+    assert {name: getattr(found, name) for name in fork} == fork
+    assert found.rolled_back
+
+
 async def test_what_start_up_looks_at(rows, thread):
     await ended(rows, "done")
     await rows.create_run(a_run("late", created_at=BEGAN + timedelta(seconds=9)))
