@@ -324,3 +324,64 @@ def test_spans_of_the_console_exporter():
     found = imported(printed)
     assert (counts(found)["turns"], counts(found)["in"], counts(found)["out"]) == (1, 4, 2)
     assert unmapped(found) == {"model call whose messages were not recorded": 1}
+
+
+# --- OpenInference --------------------------------------------------------------------------------------------
+
+ASKED = {
+    "llm.input_messages.0.message.role": "system",
+    "llm.input_messages.0.message.content": "You help.",
+    "llm.input_messages.1.message.role": "user",
+    "llm.input_messages.1.message.contents.0.message_content.type": "text",
+    "llm.input_messages.1.message.contents.0.message_content.text": "Go.",
+}
+SAID = {
+    "message.role": "assistant",
+    "message.tool_calls.0.tool_call.id": "c1",
+    "message.tool_calls.0.tool_call.function.name": "ls",
+    "message.tool_calls.0.tool_call.function.arguments": '{"path": "."}',
+}
+RESULT = {"message.role": "tool", "message.tool_call_id": "c1", "message.content": "a.txt"}
+
+
+def numbered(which, index, fields):
+    return {f"llm.{which}_messages.{index}.{name}": item for name, item in fields.items()}
+
+
+def test_spans_of_openinference():
+    tokens = {
+        "openinference.span.kind": "LLM",
+        "llm.model_name": "m-1",
+        "llm.token_count.prompt": 100,
+        "llm.token_count.completion": 10,
+        "llm.token_count.total": 110,
+        "llm.token_count.prompt_details.cache_read": 40,
+        "llm.token_count.completion_details.reasoning": 4,
+        "llm.cost.total": 0.25,
+        "session.id": "talk",
+    }
+    done = {"message.role": "assistant", "message.content": "Done."}
+    again = {**ASKED, **numbered("input", 2, SAID), **numbered("input", 3, RESULT), **numbered("output", 0, done)}
+    ran = {"openinference.span.kind": "TOOL", "tool.name": "ls", "tool.id": "c1", "output.value": "a.txt"}
+    found = imported(
+        otlp(
+            span("a", "agent", 0, {"openinference.span.kind": "AGENT", "agent.name": "finder"}),
+            span("r", "chain", 0, {"openinference.span.kind": "CHAIN"}, "a"),
+            span("s1", "llm", 1, {**tokens, **ASKED, **numbered("output", 0, SAID)}, "r"),
+            span("t", "ls", 2, ran, "r", {"code": 2, "message": "No."}),
+            span("s2", "llm", 3, {**tokens, **again}, "r"),
+        )
+    )
+    assert counts(found) == {
+        **COUNTED, "turns": 2, "messages": 5, "calls": 1, "errors": 1, "in": 200, "out": 20, "read": 80, "write": 0,
+        "reasoning": 8, "cost": 0.5,
+    }  # fmt: skip
+    assert unmapped(found) == {"span: chain": 1}
+    run, call = found.runs.df.iloc[0], found.tool_calls[0]
+    assert (run["agent"], run["model"], run["foreign_thread_id"]) == ("finder", "m-1", "talk")
+    assert (call.name, call.arguments, call.error) == ("ls", '{"path": "."}', "No.")
+
+
+def test_names_of_the_conventions_are_believed_before_those_of_openinference():
+    both = {"openinference.span.kind": "LLM", "llm.token_count.prompt": 1, "gen_ai.usage.input_tokens": 7}
+    assert counts(imported(otlp(span("s", "llm", 1, both))))["in"] == 7

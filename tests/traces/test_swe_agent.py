@@ -301,3 +301,11 @@ def test_mini_over_the_responses_api():
         "cost": 0.875,
     }
     assert found.tool_calls.df["result"].tolist() == ["a.txt"]
+
+
+def test_a_demonstration_of_messages_alone():
+    shown = [{key: item for key, item in message.items() if key != "is_demo"} for message in HISTORY]
+    found = imported({"history": shown})
+    assert found.format == "swe-agent"
+    assert counts(found) == {**COUNTED, "turns": 3, "calls": 3, "in": 0, "out": 0, "cost": None}
+    assert [call.outcome for call in found.tool_calls] == ["success", "success", None]

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..decoding import Miss, decode
 from ..look import first, integer, is_list, items, number, obj, text, time
+from . import openinference
 
 _MOST_DEPTH = 64
 _INDEXED = re.compile(r"gen_ai\.(prompt|completion)\.(\d{1,9})\.(.+)")
@@ -78,7 +79,7 @@ def _span(said: dict[str, Any], place: str) -> Span:
     code = first(obj(status).get("code"), obj(status).get("status_code"), status)
     started = time(first(said.get("startTimeUnixNano"), said.get("start_time_unix_nano"), said.get("start_time")))
     finished = time(first(said.get("endTimeUnixNano"), said.get("end_time_unix_nano"), said.get("end_time")))
-    attributes = attributes_of(said.get("attributes"))
+    attributes = openinference.told(attributes_of(said.get("attributes")))
     is_error = str(code) in {"2", "STATUS_CODE_ERROR", "ERROR"} or bool(attributes.get("error.type"))
     events = [(text(obj(item).get("name")) or "", attributes_of(obj(item).get("attributes")))
               for item in items(said.get("events"))]  # fmt: skip

@@ -38,8 +38,13 @@ def matches(value: Any) -> bool:
     if any(is_step(item) for item in items(said.get("trajectory"))[:5]):
         return True
     return any(matches(item) for item in items(said.get("attempts"))[:1]) or (
-        "trajectory" in said and "history" in said and "info" in said
+        "history" in said and ({"trajectory", "info"} <= said.keys() or _is_demonstration(said))
     )
+
+
+def _is_demonstration(said: dict[str, Any]) -> bool:
+    """Tells whether it is what SWE-agent keeps of a trajectory to show it to a model: the messages alone."""
+    return any("role" in obj(item) and "message_type" in obj(item) for item in items(said["history"])[:3])
 
 
 def is_step(value: Any) -> bool:
