@@ -1,5 +1,6 @@
 """JSON as it is found in logs: whole values, from bytes."""
 
+import codecs
 import json
 from collections.abc import Callable
 from typing import Any
@@ -40,8 +41,10 @@ def _decoded(data: bytes, place: str, miss: Miss | None) -> Any:
         if miss is not None:
             miss(f"number that is none: {name}", place)
 
+    # As text: of bytes alone it would be guessed in which encoding they are.
+    said = data.removeprefix(codecs.BOM_UTF8).decode(errors="surrogatepass")
     try:
-        return json.loads(data, parse_constant=constant, strict=False)
+        return json.loads(said, parse_constant=constant, strict=False)
     except RecursionError as fault:
         raise TooDeep from fault
 

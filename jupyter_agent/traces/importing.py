@@ -59,7 +59,7 @@ def _guess(source: Source) -> ModuleType:
     """Returns the format of a source. Raises InvalidRequest for none."""
     if source.is_folder or source.head.startswith(b"PK"):
         return _guess_members(source)
-    if b"\0" in source.head and not source.head.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if not source.begins_like_json and b"\0" in source.head:
         raise InvalidRequest(
             f"{source.name} is neither JSON nor a zip file of Inspect: it begins with {source.head[:8]!r}. "
             f"What is read: {', '.join(FORMATS)}."

@@ -11,6 +11,7 @@ Rules:
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
 from itertools import islice
 from typing import Any, BinaryIO, Final, Protocol, overload
 
@@ -29,11 +30,27 @@ _KEY: Final = re.compile(rb'\s*("(?:[^"\\]|\\.)*")\s*:', re.DOTALL)
 class Stored(Protocol):
     """Bytes that can be read again: a file, or bytes in memory."""
 
+    @property
+    def name(self) -> str: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def at_once(self) -> int: ...
+
+    def open(self) -> BinaryIO: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Bytes in memory, within the limits of what they are from."""
+
+    data: bytes
     name: str
     limit: int
     at_once: int
 
-    def open(self) -> BinaryIO: ...
+    def open(self) -> BinaryIO:
+        return BytesIO(self.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +92,13 @@ class Stretch:
 
 @dataclass(slots=True)
 class Opening:
-    """One time that a value is opened. With a `miss` all of it is gone through. `left` is what may still be kept."""
+    """One time that a value is opened. With a `miss` all of it is gone through, and is checked then. `left` is what
+    may still be kept."""
 
     place: str
     miss: Miss | None
     left: int
+    is_checked: bool = False
 
     def skip(self, limit: int) -> None:
         if self.miss is not None:
@@ -89,19 +108,21 @@ class Opening:
 class LongList(Sequence[Any]):
     """A list of JSON that stands in a file. Each look at it reads the file; its length is known by reading it.
 
-    Raises InvalidRequest where the file was changed meanwhile.
+    Raises InvalidRequest for what is no JSON: where it was checked, the file was changed since.
     """
 
-    def __init__(self, stretch: Stretch) -> None:
+    def __init__(self, stretch: Stretch, *, is_checked: bool) -> None:
         self._stretch = stretch
+        self._is_checked = is_checked
 
     def __iter__(self) -> Iterator[Any]:
         stored = self._stretch.stored
         try:
-            for items in self.parts(Opening("", None, stored.limit)):
+            for items in self.parts(Opening("", None, stored.limit, self._is_checked)):
                 yield from items
         except ValueError as fault:
-            raise InvalidRequest(f"{stored.name} was changed while it was read: {reason(fault)}.") from fault
+            what = "was changed while it was read" if self._is_checked else "is no JSON that can be read"
+            raise InvalidRequest(f"{stored.name} {what}: {reason(fault)}.") from fault
 
     def parts(self, opening: Opening) -> Iterator[list[Any]]:
         """Yields the items, several at a time. Raises ValueError for what is no JSON."""
@@ -143,7 +164,7 @@ def opened(stretch: Stretch, opening: Opening) -> Any:
         raise ValueError("it does not end like it begins: it may have been cut off")
     if first == b"{":
         return _object(stretch, opening)
-    found = LongList(stretch)
+    found = LongList(stretch, is_checked=opening.is_checked or opening.miss is not None)
     if opening.miss is not None:
         for _ in found.parts(opening):
             pass

@@ -101,6 +101,13 @@ class Source:
     def is_folder(self) -> bool:
         return self.path is not None and self.path.is_dir()
 
+    @property
+    def begins_like_json(self) -> bool:
+        """Tells whether there is text, in UTF-8, with an object or a list first. NULs may follow: where a machine
+        crashed, they fill the end of what was written."""
+        start = self.head.removeprefix(BOM).lstrip()[:4]
+        return start.startswith((b"{", b"[")) and b"\0" not in start
+
     @cached_property
     def files(self) -> list[str]:
         """The files in a folder and in those below it, by their names from there. Links are none: they lead elsewhere.

@@ -1,7 +1,11 @@
 """Whatever is in a file: a clear sentence or what could be read, and everything else counted."""
 
+import bz2
+import codecs
+import gzip
 import io
 import json
+import lzma
 import math
 import time
 import zipfile
@@ -12,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jupyter_agent as ja
-from jupyter_agent.exceptions import AgentError, InvalidRequest, NotFound
+from jupyter_agent.exceptions import AgentError, InvalidRequest, NotFound, TooLarge
 from jupyter_agent.facts.columns import schema
 from jupyter_agent.facts.journal import MESSAGES
 from jupyter_agent.facts.kinds import KINDS
 from jupyter_agent.frames import foreign
 from jupyter_agent.frames.columns import to_frame
-from jupyter_agent.traces.importing import FORMATS
+from jupyter_agent.traces.importing import FORMATS, read
+from jupyter_agent.traces.source import Source
 from tests.traces.counted import counts, imported, lines, unmapped
 from tests.traces.test_otel import otlp, span
 
@@ -253,3 +258,56 @@ def test_no_json_whatever_breaks_a_reader(value, kind):
 def test_no_bytes_whatever_break_it(data):
     with pytest.raises(AgentError):
         ja.import_traces(data)
+
+
+# --- encodings, wrappings -------------------------------------------------------------------------------------
+
+SAID = [{"role": "user", "content": "Caf\N{LATIN SMALL LETTER E WITH ACUTE} 10 \N{EURO SIGN}"}, HELLO[1]]
+WRITTEN = json.dumps(SAID, ensure_ascii=False)
+LINES = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in SAID)
+
+
+@pytest.mark.parametrize("said", [WRITTEN, LINES, LINES.replace("\n", "\r\n")])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_text_as_shells_write_it(tmp_path, said, encoding):
+    path = tmp_path / "talk"
+    path.write_bytes((codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b"") + said.encode(encoding))
+    found = ja.import_traces(path)
+    assert found.messages.df["text"].tolist() == [SAID[0]["content"], "Hello yourself."]
+    assert unmapped(found) == {}
+
+
+def test_text_in_utf_16_that_is_none_or_too_large():
+    with pytest.raises(InvalidRequest, match="begins like text in UTF-16; byte 8"):
+        ja.import_traces(WRITTEN.encode("utf-16")[:9])
+    with pytest.raises(TooLarge, match="Write it as UTF-8; or allow more"):
+        ja.import_traces(WRITTEN.encode("utf-16"), limit=50)
+    for encoding in ("utf-16-le", "utf-32"):  # without a mark, and what nobody writes
+        with pytest.raises(InvalidRequest, match=r"neither JSON nor a zip|no JSON that can|begins like text in UTF-16"):
+            ja.import_traces(WRITTEN.encode(encoding))
+
+
+@pytest.mark.parametrize(("pack", "name"), [(gzip.compress, "gzip"), (bz2.compress, "bzip2"), (lzma.compress, "xz")])
+def test_compressed_files_are_named(pack, name):
+    with pytest.raises(InvalidRequest, match=f"is compressed with {name}: unpack it first"):
+        ja.import_traces(pack(LINES.encode()))
+
+
+def test_nuls_where_a_machine_crashed_are_damaged_lines():
+    data = LINES.encode()
+    for damaged in (data + b"\0" * 4_096, data + b"\0" * 100 + b"\n" + data, data + b"\0" * 100_000):
+        found = ja.import_traces(damaged)
+        assert unmapped(found) == {"line that is no JSON": 1}
+        assert len(found.messages) in {2, 4}
+
+
+@pytest.mark.parametrize("at_once", [100, 10**7])
+def test_a_list_of_commas_is_no_json(at_once):
+    with pytest.raises(InvalidRequest, match="is no JSON that can be read"):
+        read(Source(b"[" + b"," * 5_000 + b"]", at_once=at_once))
+
+
+def test_a_line_of_many_megabytes_that_is_none_is_counted():
+    found = ja.import_traces(LINES.encode() + b"x" * 20_000_000 + b"\n" + LINES.encode())
+    assert len(found.messages) == 4
+    assert unmapped(found) == {"line that is no JSON": 1}

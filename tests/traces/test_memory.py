@@ -8,6 +8,7 @@ import zipfile
 import pytest
 
 from tests.traces import test_inspect, test_otel
+from tests.traces.test_inspect import A2
 
 PROGRAM = """
 import resource, sys
@@ -34,6 +35,26 @@ def talk(path):
     return 2_000, 1_000
 
 
+def document(path):
+    """The same conversation as one JSON document."""
+    counted = talk(path)
+    path.write_text('{"messages": [' + path.read_text().strip().replace("\n", ", ") + "]}")
+    return counted
+
+
+def samples(path):
+    """A log of Inspect as one JSON document, of two samples with 50 megabytes each."""
+    call = {**test_inspect.model_event(A2, None, 1), "input": [{"role": "user", "content": LONG}]}
+    sample = {"id": 1, "epoch": 1, "messages": [A2], "events": []}
+    with path.open("w") as stream:
+        stream.write(json.dumps({**test_inspect.HEADER, "samples": []})[:-2])
+        for number in range(2):
+            stream.write(", " * number + json.dumps(sample)[:-2])
+            stream.write(", ".join([json.dumps(call)] * 400) + "]}")
+        stream.write("]}")
+    return 2, 0
+
+
 def log(path):
     """A log of Inspect with 100 samples of a megabyte each."""
     sample = {**test_inspect.SAMPLE, "store": {str(number): LONG for number in range(8)}}
@@ -56,7 +77,10 @@ def spans(path):
     return 1 + 1 + 120 + 119, 120
 
 
-@pytest.mark.parametrize(("write", "name"), [(talk, "talk.jsonl"), (log, "log.eval"), (spans, "spans.jsonl")])
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [(talk, "talk.jsonl"), (document, "talk.json"), (samples, "log.json"), (log, "log.eval"), (spans, "spans.jsonl")],
+)
 def test_a_hundred_megabytes_are_read_in_a_part_of_that(tmp_path, write, name):
     path = tmp_path / name
     expected = write(path)

@@ -12,7 +12,6 @@ from typing import Any
 from ...records import Outcome, Part, RunStatus, ToolCall, ToolResult, Usage, clean
 from .. import usage
 from ..book import Book
-from ..decoding import decode
 from ..draft import RunDraft, TurnDraft
 from ..facts import CALL_CHARS, TEXT_CHARS
 from ..look import first, integer, is_list, items, number, obj, text, time, written
@@ -73,7 +72,7 @@ def _read_zip(zipped: Zipped, book: Book) -> None:
         if not name.startswith("samples/") or not (is_one or name.endswith("/sample.json")):
             continue
         try:
-            sample = decode(zipped.read(name), name, book.miss) if is_one else _gathered(zipped, book, name)
+            sample = zipped.value(name, book.miss) if is_one else _gathered(zipped, book, name)
         except ValueError:
             book.miss("sample that is no JSON", name)
             continue
@@ -86,12 +85,12 @@ def _gathered(zipped: Zipped, book: Book, shell: str) -> dict[str, Any]:
     Raises ValueError where one of them is no JSON.
     """
     folder = shell.removesuffix("sample.json")
-    sample = obj(decode(zipped.read(shell), shell, book.miss))
+    sample = obj(zipped.value(shell, book.miss))
     for sequence in ("messages", "events", "attachments"):
         chunks = [name for name in zipped.names if name.startswith(f"{folder}{sequence}/")]
         stems = {name: integer(name.split("/")[-1].split(".")[0]) for name in chunks}
         numbered = sorted((stem, name) for name, stem in stems.items() if stem is not None)
-        found = [item for _, name in numbered for item in items(decode(zipped.read(name), name, book.miss))]
+        found = [item for _, name in numbered for item in items(zipped.value(name, book.miss))]
         if sequence == "attachments":
             sample["attachments"] = {str(index): item for index, item in enumerate(found)} or sample.get("attachments")
         elif sequence == "messages" and found:

@@ -5,9 +5,11 @@ import struct
 import zipfile
 import zlib
 from types import TracebackType
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from ...exceptions import InvalidRequest, TooLarge
+from ..decoding import Miss
+from ..long import Held, Opening, Stretch, opened
 from ..source import Source
 
 PLAIN: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -56,6 +58,12 @@ class Zipped:
         raise InvalidRequest(
             f"{name} in {self._source.name} is compressed in a way that is not known here ({info.compress_type})."
         )
+
+    def value(self, name: str, miss: Miss) -> Any:
+        """Returns the JSON value in a member. Raises ValueError for what is no JSON."""
+        data = self.read(name)
+        held = Held(data, f"{name} in {self._source.name}", len(data), self._source.at_once)
+        return opened(Stretch.trimmed(held, 0, len(data)), Opening(name, miss, len(data)))
 
     def _bounded(self, member: object, name: str, limit: int) -> bytes:
         pieces: list[bytes] = []
