@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ..records import clean
 from .draft import RunDraft
 from .facts import ImportedCall, ImportedMessage, ImportedRun, ImportedTurn, Unmapped
 
@@ -43,7 +44,7 @@ class Book:
 
     def miss(self, kind: str, place: str) -> None:
         """Counts something that is no fact of ours."""
-        kind = kind[:KIND_CHARS]
+        kind, place = clean(kind[:KIND_CHARS]), clean(place)
         if kind not in self._missed and len(self._missed) >= MOST_KINDS:
             kind = "of other kinds"
         before, first_place = self._missed.get(kind, (0, place))

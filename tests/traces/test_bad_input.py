@@ -175,6 +175,16 @@ def test_texts_that_no_store_takes():
     }
 
 
+@pytest.mark.parametrize(
+    "odd", [{"kind": "\ud800\0Event", "source": "x"}, {"action": "\ud800", "args": {}, "source": "user"}]
+)
+def test_kinds_that_no_frame_takes(odd):
+    found = read(
+        Source(json.dumps([{"action": "message", "args": {"content": "Go."}, "source": "user"}, odd]).encode())
+    )
+    assert found.unmapped.df["count"].tolist() == [1]
+
+
 def test_a_pretty_printed_document_is_no_lines():
     assert counts(imported(json.dumps(HELLO, indent=2).encode()))["messages"] == 2
     almost = b"[\n" + b",\n".join(json.dumps(message).encode() for message in HELLO) + b"\n]\n"

@@ -115,7 +115,7 @@ def test_depth_is_the_same(levels, inner):
 def test_quotes_and_backslashes_at_the_ends_of_pieces():
     """The scanner takes a megabyte at a time: whatever stands across its end belongs together."""
     for shift in range(6):
-        text = "x" * (1024 * 1024 - 8 - shift) + '\\"' * 8 + "],[" + "\\" * 9
+        text = "x" * (1024 * 1024 - 8 - shift) + '\\"' * 7 + "],[" + "\\" * 9
         data = json.dumps([text, [text, 1], {"a": text}]).encode()
         assert in_parts(data, 100) == (json.loads(data), [])
 
