@@ -175,13 +175,12 @@ def test_texts_that_no_store_takes():
     }
 
 
-@pytest.mark.parametrize(
-    "odd", [{"kind": "\ud800\0Event", "source": "x"}, {"action": "\ud800", "args": {}, "source": "user"}]
-)
+ODD = [{"kind": "\ud800\0Event", "source": "x"}, {"action": "\ud800", "args": {}, "source": "user"}]
+
+
+@pytest.mark.parametrize("odd", ODD)
 def test_kinds_that_no_frame_takes(odd):
-    found = read(
-        Source(json.dumps([{"action": "message", "args": {"content": "Go."}, "source": "user"}, odd]).encode())
-    )
+    found = imported([{"action": "message", "args": {"content": "Go."}, "source": "user"}, odd])
     assert found.unmapped.df["count"].tolist() == [1]
 
 
