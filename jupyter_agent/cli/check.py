@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 from ..journal.check import Report, check
 from ..storage import Storage
-from .data import add_folder, alone, storage_of
+from .data import add_place, alone, storage_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="set aside what is damaged and write rows again; nothing is deleted. Stop the server before",
     )
-    add_folder(parser)
+    add_place(parser)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -25,14 +25,15 @@ def main(options: argparse.Namespace) -> int:
     for problem in report.problems:
         print(f"{problem.where}: {problem.what}" + (f" → {problem.mended}" if problem.mended else ""))
     print(
-        f"{storage.folder}: {report.runs} runs, {report.journals} journals, {report.archives} archives, "
+        f"{storage.name}: {report.runs} runs, {report.journals} journals, {report.archives} archives, "
         f"{report.events} events, {report.blobs} blobs ({report.unreferenced} that nobody refers to)."
     )
     if report.is_whole:
         print("Everything is whole." if not report.problems else "Everything that was wrong is mended.")
         return 0
     left = sum(problem.mended is None for problem in report.problems)
-    print(f"{left} problems are left." + ("" if options.repair else " Stop the server and run it with --repair."))
+    servers = "all servers that use it" if storage.is_shared else "the server"
+    print(f"{left} problems are left." + ("" if options.repair else f" Stop {servers} and run it with --repair."))
     return 1
 
 

@@ -12,11 +12,11 @@ from ..client.discovery import gateway_of_process
 from ..display import words
 from ..exceptions import InvalidRequest
 from ..journal import Journal, Projection
+from ..journal.journal import UNUSED_S
 from ..journal.retention import Limits, Plan, carry_out, choose, collect, delete_thread, unreferred
 from ..records import SYSTEM, Thread
 from ..storage import Storage
-from ..storage.folder import FolderLock
-from .data import add_folder, storage_of
+from .data import add_place, alone, storage_of
 
 
 class Units(NamedTuple):
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--larger-than", metavar="5GB", help="the longest unchanged threads, while the data folder holds more: 5GB"
     )
     parser.add_argument("--dry-run", action="store_true", help="only show what would go")
-    add_folder(parser)
+    add_place(parser)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -52,8 +52,11 @@ def main(options: argparse.Namespace) -> int:
     if limits.are_none:
         raise InvalidRequest("Say what may go: --older-than 30d, --larger-than 5GB or both; --dry-run only shows it.")
     storage = storage_of(options)
-    lock = FolderLock(storage.folder)
-    if (pid := lock.owner()) is not None and (gateway := gateway_of_process(pid)) is not None:
+    if storage.is_shared:
+        # Servers that use it prune it beside one another, and so does this process.
+        _tell(asyncio.run(_prune(storage, limits, is_dry=options.dry_run)), where=storage.name)
+        return 0
+    if (pid := storage.lock.owner()) is not None and (gateway := gateway_of_process(pid)) is not None:
         client = Client(gateway)
         try:
             said = client.wait(_ask(client, limits, is_dry=options.dry_run))
@@ -61,12 +64,9 @@ def main(options: argparse.Namespace) -> int:
             client.close()
         _tell(said, where=f"the server at {gateway.url}")
         return 0
-    lock.take()
-    try:
+    with alone(storage):
         said = asyncio.run(_prune(storage, limits, is_dry=options.dry_run))
-    finally:
-        lock.release()
-    _tell(said, where=str(storage.folder))
+    _tell(said, where=storage.name)
     return 0
 
 
@@ -89,7 +89,8 @@ async def _ask(client: Client, limits: Limits, *, is_dry: bool) -> dict[str, Any
 async def _prune(storage: Storage, limits: Limits, *, is_dry: bool) -> dict[str, Any]:
     await storage.rows.open()
     projection = Projection(storage.rows, storage.blobs)
-    journal = Journal(storage.lines, storage.blobs, observer=projection, unused_s=0.0)
+    unused_s = UNUSED_S if storage.is_shared else 0.0
+    journal = Journal(storage.lines, storage.blobs, observer=projection, unused_s=unused_s)
 
     async def delete(thread: Thread) -> None:
         await delete_thread(thread.thread_id, storage, journal)
@@ -97,27 +98,27 @@ async def _prune(storage: Storage, limits: Limits, *, is_dry: bool) -> dict[str,
     try:
         plan = await choose(storage, limits, by=SYSTEM)
         if is_dry:
-            return _said(plan, await unreferred(storage), is_dry=True)
+            return _said(storage, plan, await unreferred(storage), is_dry=True)
         done = await carry_out(plan, storage, delete=delete)
         await journal.sweep()
         blobs = await collect(storage)
         await storage.rows.shrink()
-        return _said(done, blobs, is_dry=False)
+        return _said(storage, done, blobs, is_dry=False)
     finally:
         await journal.aclose()
         await projection.aclose()
         await storage.close()
 
 
-def _said(plan: Plan, blobs: dict[str, int], *, is_dry: bool) -> dict[str, Any]:
-    """Returns it in the words of the server's answer."""
+def _said(storage: Storage, plan: Plan, blobs: dict[str, int], *, is_dry: bool) -> dict[str, Any]:
+    """Returns it in the words of the server's answer. What a database holds is not known."""
     return {
         "dryRun": is_dry,
         "threads": len(plan.threads),
         "runs": plan.runs,
         "blobs": len(blobs),
         "bytes": plan.bytes + sum(blobs.values()),
-        "bytesBefore": plan.bytes_before,
+        "bytesBefore": None if storage.is_shared else plan.bytes_before,
         "items": [
             {"thread": {"threadId": one.thread.thread_id, "title": one.thread.title,
                         "updatedAt": one.thread.updated_at.isoformat()}, "runs": one.runs, "bytes": one.bytes}
@@ -135,9 +136,10 @@ def _tell(said: dict[str, Any], *, where: str) -> None:
     if said["threads"] > SHOWN:
         print(f"… and {said['threads'] - SHOWN} more threads")
     would = "would go" if said["dryRun"] else "are gone"
+    of_all = "" if said["bytesBefore"] is None else f" of {_amount(said['bytesBefore'])}"
     print(
         f"{where}: {said['threads']} threads with {said['runs']} runs and {said['blobs']} blobs that nobody refers to "
-        f"{would}, {_amount(said['bytes'])} of {_amount(said['bytesBefore'])}."
+        f"{would}, {_amount(said['bytes'])}{of_all}."
     )
 
 

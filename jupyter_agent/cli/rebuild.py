@@ -5,10 +5,10 @@ import asyncio
 import sys
 import time
 
-from ..exceptions import StorageError
+from ..exceptions import InvalidRequest, StorageError
 from ..journal.rebuild import Rebuilt, rebuild
 from ..storage import Storage, set_database_aside
-from .data import add_folder, alone, storage_of
+from .data import add_place, alone, storage_of
 
 DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
@@ -17,13 +17,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--anew",
         action="store_true",
-        help="set the database aside and make a new one; titles and metadata of threads, which only it holds, are lost",
+        help="set a data folder's database aside and make a new one; titles and metadata of threads, which only it "
+        "holds, are lost",
     )
-    add_folder(parser)
+    add_place(parser)
 
 
 def main(options: argparse.Namespace) -> int:
     storage = storage_of(options)
+    if options.anew and storage.is_shared:
+        raise InvalidRequest(
+            f"In {storage.name} journals and blobs stand beside the rows, so it cannot be set aside. Without --anew "
+            "all rows are written again from them in place; a database that is damaged comes back from a backup."
+        )
     began = time.monotonic()
     with alone(storage):
         if options.anew:

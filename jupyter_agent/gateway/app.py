@@ -22,6 +22,7 @@ from ..journal.retention import Limits
 from ..records import Budget, Run
 from ..runtime import RunnerSettings
 from ..runtime.policy import POLICIES
+from ..storage import DATABASE_URL
 from ..storage.folder import workspace_folder
 from .auth import AllowCookies, Auth
 from .changes import Changes
@@ -34,7 +35,6 @@ from .rooms import DRAIN_S, Plan, Rooms, open_rooms
 from .routes import API, ROUTES, handlers
 from .sockets import Sockets
 
-DATABASE_URL: Final = "JUPYTER_AGENT_DATABASE_URL"
 RETRY_OPENING_S: Final = 5.0
 OPENING_S: Final = 30.0
 GOING_AWAY: Final = 1001

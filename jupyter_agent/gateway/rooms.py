@@ -17,7 +17,6 @@ from ..records import TurnRecord
 from ..runtime import Leaseholder, Runner, RunnerSettings
 from ..runtime.history import load_turns
 from ..storage import Storage, open_storage
-from ..storage.folder import FolderLock
 from ..tools import Toolbox, first_toolbox
 from .actions import Actions
 from .changes import Changes
@@ -67,7 +66,6 @@ class Rooms:
     changes: Changes
     client_tools: ClientTools
     environment: JupyterEnvironment
-    lock: FolderLock
     long_work: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LONG_AT_ONCE))
     """Held by what takes a thread for long: journals and blobs need threads too. A reader of facts has a process or a
     connection of its own besides."""
@@ -82,7 +80,6 @@ class Rooms:
         await self.projection.aclose()
         await self.journal.aclose()
         await self.storage.close()
-        self.lock.release()
 
 
 async def recorded_turns(key: str, storage: Storage, journal: Journal) -> Sequence[TurnRecord]:
@@ -96,13 +93,10 @@ async def open_rooms(
 ) -> Rooms:
     """Opens everything and takes up the runs that a stopped server left. Raises StorageError; then nothing is open."""
     storage = await asyncio.to_thread(open_storage, plan.folder, plan.database_url)
-    lock = FolderLock(plan.folder)
     async with contextlib.AsyncExitStack() as undo:
-        if not storage.is_shared:
-            await asyncio.to_thread(lock.take)
-        undo.callback(lock.release)
-        await storage.rows.open()
         undo.push_async_callback(storage.close)
+        await asyncio.to_thread(storage.enter)
+        await storage.rows.open()
         leases = Leaseholder(storage.rows, ttl_s=plan.lease_ttl_s if storage.is_shared else None)
         projection = Projection(storage.rows, storage.blobs, lease_no=leases.number)
         journal = Journal(
@@ -163,5 +157,4 @@ async def open_rooms(
         changes=changes,
         client_tools=client_tools,
         environment=environment,
-        lock=lock,
     )

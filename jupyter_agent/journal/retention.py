@@ -86,7 +86,7 @@ async def choose(storage: Storage, limits: Limits, *, by: Principal, now: dateti
     if limits.larger_than is not None and storage.is_shared:
         raise InvalidRequest(
             f"What a thread takes of {storage.name} is not known, so it cannot be kept below {limits.larger_than} "
-            "bytes. Choose by age instead: olderThanS, or retention_days."
+            "bytes. Choose by age instead: --older-than, olderThanS or retention_days."
         )
     now = now or utc_now()
     oldest = now - limits.older_than if limits.older_than is not None else None

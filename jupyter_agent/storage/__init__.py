@@ -3,11 +3,13 @@
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from .blobs import FileBlobs
 from .contract import BlobStore, LineStore
 from .facts import FactReader
 from .faults import make_folder, storage_fault
+from .folder import FolderLock
 from .journals import FileLines
 from .pool import Pool
 from .postgres import PostgresServer
@@ -15,7 +17,9 @@ from .postgres_blobs import PostgresBlobs
 from .postgres_lines import PostgresLines
 from .sql import SqlRows
 
-DATABASE = "jupyter_agent.db"
+DATABASE: Final = "jupyter_agent.db"
+DATABASE_URL: Final = "JUPYTER_AGENT_DATABASE_URL"
+"""The variable that names a PostgreSQL database."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Storage:
     lines: LineStore
     blobs: BlobStore
     facts: FactReader
+    lock: FolderLock
     pool: Pool | None = None
 
     @property
@@ -40,12 +45,32 @@ class Storage:
         """Tells whether other servers may use it at the same time; its folder then holds nothing of it."""
         return self.pool is not None
 
+    def has_tables(self) -> bool:
+        """Tells whether a database was ever used, without a change to it. Blocking. Raises StorageError."""
+        return self.pool is None or self.pool.server.has_tables()
+
+    def enter(self, *, alone: bool = False) -> None:
+        """Begins to use the stores: a folder for this process only, a database together with other servers, but
+        `alone` without any. Until `leave` or `close`. Blocking. Raises StorageUnavailable while it may not."""
+        if isinstance(self.lines, PostgresLines):
+            self.lines.enter(alone=alone)
+        else:
+            self.lock.take()
+
+    def leave(self) -> None:
+        """Lets others use the stores. Blocking."""
+        if isinstance(self.lines, PostgresLines):
+            self.lines.leave()
+        else:
+            self.lock.release()
+
     async def close(self) -> None:
         await asyncio.to_thread(self.facts.close)
         await self.rows.close()
         self.lines.close()
         if self.pool is not None:
             self.pool.close()
+        self.lock.release()
 
 
 def open_storage(folder: Path, database_url: str = "") -> Storage:
@@ -63,6 +88,7 @@ def open_storage(folder: Path, database_url: str = "") -> Storage:
             lines=FileLines(folder),
             blobs=FileBlobs(folder),
             facts=FactReader(folder / DATABASE),
+            lock=FolderLock(folder),
         )
     server = PostgresServer.of(database_url)
     pool = Pool(server)
@@ -72,6 +98,7 @@ def open_storage(folder: Path, database_url: str = "") -> Storage:
         lines=PostgresLines(pool, folder),
         blobs=PostgresBlobs(pool, folder),
         facts=FactReader(server),
+        lock=FolderLock(folder),
         pool=pool,
     )
 
@@ -95,4 +122,4 @@ def set_database_aside(folder: Path) -> Path:
     return kept
 
 
-__all__ = ["DATABASE", "Storage", "open_storage", "set_database_aside"]
+__all__ = ["DATABASE", "DATABASE_URL", "Storage", "open_storage", "set_database_aside"]

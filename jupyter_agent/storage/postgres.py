@@ -16,7 +16,7 @@ from ..exceptions import StorageError, StorageFull, StorageUnavailable
 from ..facts.columns import schema
 from ..facts.query import POSTGRESQL, Query, Words, typed
 from .backend import Disconnected, to_json
-from .tables import metadata
+from .tables import metadata, run_events
 
 SCHEMES: Final = frozenset({"postgresql", "postgres", "postgresql+psycopg"})
 POOL_SIZE: Final = 8
@@ -118,6 +118,17 @@ class PostgresServer:
                 lock = sa.select(sa.func.pg_advisory_xact_lock(lock_number(f"migrations of {schema}")))
                 connection.execute(lock)
                 yield connection
+        finally:
+            engine.dispose()
+
+    def has_tables(self) -> bool:
+        """Tells whether tables of ours are there. Blocking. Raises StorageError."""
+        engine = self.open_blocking_engine(poolclass=sa.pool.NullPool)
+        try:
+            with engine.connect() as connection:
+                return sa.inspect(connection).has_table(run_events.name)
+        except self.faults as fault:
+            raise self.fault(fault) from fault
         finally:
             engine.dispose()
 

@@ -38,6 +38,10 @@ LOCK_WAIT_S: Final = 1.0
 EXPELLED_WITHIN_S: Final = 5.0
 """How long it may take until a session is ended; then it is told to end again."""
 
+_USED_BY_SERVERS: Final = "A Jupyter server uses the database {name}. Stop all servers that use it, then try again."
+_USED_ALONE: Final = (
+    "The database {name} is kept from servers while `jupyter agent` repairs or rebuilds it. Try again when it is done."
+)
 _LINES: Final = """
 SELECT seq, line FROM (
     SELECT seq, line, sum(octet_length(line)) OVER (ORDER BY seq) - octet_length(line) AS before FROM (
@@ -79,6 +83,7 @@ class PostgresLines:
         # All work of the session, in the order given.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journals")
         self._fault: StorageUnavailable | None = None
+        self._is_alone: bool | None = None
 
     @property
     def fault(self) -> StorageUnavailable | None:
@@ -151,6 +156,18 @@ class PostgresLines:
         for row in self._pool.rows("SELECT run_id FROM journals ORDER BY run_id"):
             yield row[0]
 
+    def enter(self, *, alone: bool) -> None:
+        """Begins to use the database together with other servers, or `alone`. The session holds a lock for it.
+
+        Blocking. Raises StorageUnavailable while somebody else uses it, or uses it alone.
+        """
+        self._thread.submit(self._do_again, lambda: self._enter(alone=alone)).result()
+
+    def leave(self) -> None:
+        """Lets others use the database. Blocking."""
+        with contextlib.suppress(RuntimeError):  # it was closed before
+            self._thread.submit(self._leave).result()
+
     def close(self) -> None:
         """Lets the session go, and with it the locks of journals that are still open."""
         with contextlib.suppress(RuntimeError):  # it was closed before
@@ -174,6 +191,21 @@ class PostgresLines:
             raise StorageUnavailable(f"The store of journals in {self._name} is closed.") from fault
 
     # --- in the session's thread
+
+    def _enter(self, *, alone: bool) -> None:
+        schema = self._session.run("SELECT current_schema()")[0][0]
+        lock = f"SELECT pg_try_advisory_lock{'' if alone else '_shared'}(%s)"
+        until = time.monotonic() + LOCK_WAIT_S
+        while not self._session.run(lock, lock_number(f"use of {schema}"))[0][0]:
+            if time.monotonic() > until:
+                told = (_USED_BY_SERVERS if alone else _USED_ALONE).format(name=self._name)
+                raise StorageUnavailable(told, details={"path": self._name})
+            time.sleep(0.02)
+        self._is_alone = alone
+
+    def _leave(self) -> None:
+        self._is_alone = None
+        self._session.close()
 
     def _reserve(self, run_id: str) -> "PostgresWriter":
         if run_id in self._writers:
@@ -255,6 +287,8 @@ class PostgresLines:
 
     def _lock_again(self) -> None:
         self._session.open()
+        if self._is_alone is not None:
+            self._enter(alone=self._is_alone)
         for run_id, writer in self._writers.items():
             try:
                 self._lock(run_id)
