@@ -98,6 +98,8 @@ class Follower:
     server: LiveServer
     books: Books
     chance: random.Random
+    is_promised: bool = True
+    """Whether its start was answered: then the run is there."""
     seen: list[bytes] = field(default_factory=list)
     cursor: str | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -129,7 +131,7 @@ class Follower:
             self.cursor = frame["id"]
         reply: dict[str, Any] | None = None
         match frame["type"]:
-            case "gap":
+            case "gap" if self.is_promised or self.seen:
                 self.books.faults.append(f"run {self.run_id}: the server does not know its own cursor: {frame}")
             case "tool_confirmation_request":
                 reply = self._decide(frame)
@@ -141,6 +143,10 @@ class Follower:
                 await asyncio.sleep(self.chance.random() * 0.1)
                 reply = {"type": "client_tool_result", "toolCallId": frame["toolCallId"], "result": "appended"}
             case "session_complete":
+                self.ended.set()
+            case "failed" if frame["code"] == "run_not_found":
+                if self.is_promised or self.seen:
+                    self.books.faults.append(f"run {self.run_id} was started and is gone")
                 self.ended.set()
         if reply is not None:
             await asyncio.sleep(self.chance.random() * 0.05)
@@ -226,8 +232,9 @@ class Campaign:
                     )
             await asyncio.sleep(0.02)
 
-    def _follow(self, run_id: str) -> None:
-        follower = Follower(run_id, self.server, self.books, random.Random(self._chance.random()))
+    def _follow(self, run_id: str, *, is_promised: bool = True) -> None:
+        chance = random.Random(self._chance.random())
+        follower = Follower(run_id, self.server, self.books, chance, is_promised=is_promised)
         self._known[run_id] = follower
         task = asyncio.create_task(follower.follow())
         self._following[task] = follower
@@ -251,7 +258,7 @@ class Campaign:
         """Follows runs too whose start was not answered: they were started or not, and must end as well."""
         for run_id in await self._run_ids():
             if run_id not in self._known:
-                self._follow(run_id)
+                self._follow(run_id, is_promised=False)
 
     async def _run_ids(self) -> list[str]:
         found, cursor = [], ""
