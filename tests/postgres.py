@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from jupyter_agent.storage.migrations import migrate
 from tests.live_server import free_port
@@ -119,6 +120,33 @@ class Server:
             yield self.url(name)
         finally:
             self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @contextmanager
+    def small_database(self, megabytes: int):
+        """Gives the URL of a migrated database whose tables are alone on a small file system, and where that is. Skips
+        where none can be mounted."""
+        disk = Path(tempfile.mkdtemp(prefix="small-"))
+        owner = self._folder.stat()
+        options = f"size={megabytes}m,mode=755,uid={owner.st_uid},gid={owner.st_gid}"
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], capture_output=True, check=False
+        )
+        if mounted.returncode:
+            disk.rmdir()
+            pytest.skip(f"No small disk can be mounted here: {mounted.stderr.decode().strip()}")
+        tables = disk / "tables"
+        tables.mkdir(mode=0o700)
+        os.chown(tables, owner.st_uid, owner.st_gid)
+        space = f"small_{secrets.token_hex(6)}"
+        try:
+            self.run(f"CREATE TABLESPACE {space} LOCATION '{tables}'")
+            name = self._create(MIGRATED, f"TABLESPACE {space}")
+            yield self.url(name), disk
+            self.run(f"DROP DATABASE {name} WITH (FORCE)")
+            self.run(f"DROP TABLESPACE {space}")
+        finally:
+            subprocess.run(["umount", "-l", disk], check=False)
+            disk.rmdir()
 
     def _create(self, template: str, options: str = "") -> str:
         name = f"t_{secrets.token_hex(6)}"

@@ -13,6 +13,7 @@ import msgspec
 
 from .. import events as ev
 from ..exceptions import (
+    AgentError,
     BlobNotFound,
     InvalidRequest,
     RunActive,
@@ -98,6 +99,13 @@ class Journal:
         if live is None:
             raise RunNotFound(f"The journal of run {run_id!r} is not open in this process: open it before appending.")
         return await live.append(event)
+
+    def fault(self, run_id: str) -> AgentError | None:
+        """Returns why a journal that is open here takes nothing more, since something could not be written, or None.
+
+        Closed and opened again it goes on behind what its store has."""
+        live = self._live.get(run_id)
+        return live.fault if live else None
 
     async def close(self, run_id: str) -> None:
         """Lets a journal go, once what was written is published. Its followers wait for it to be opened again."""

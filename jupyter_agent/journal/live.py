@@ -71,6 +71,11 @@ class LiveRun:
         self._fault: AgentError | None = None
         self._passes = 0
 
+    @property
+    def fault(self) -> AgentError | None:
+        """Why nothing more can be appended, None where it can."""
+        return self._fault
+
     async def append(self, event: ev.AnyEvent) -> ev.AnyEvent:
         """Numbers, writes and publishes an event; returns it as it was written, once followers may see it.
 

@@ -34,14 +34,22 @@ async def finish(
 
     Raises LeaseLost when another process may end it.
     """
+    is_refused = False
     while True:
         means.leases.check(run_id)
         try:
+            if is_refused:
+                transcript = await means.journal.open(run_id)
+                is_refused = False
             await _write_end(run_id, status, means=means, transcript=transcript, projection=projection, error=error)
             await _put_away(run_id, means=means, projection=projection)
             return
         except StorageError as fault:
             log.warning("Run %s cannot be ended yet: %s", run_id, fault)
+            if means.journal.fault(run_id) is not None:
+                # It takes nothing more. What its store has is found when it is opened again.
+                await means.journal.close(run_id)
+                is_refused = True
             await asyncio.sleep(TRY_AGAIN_S)
 
 

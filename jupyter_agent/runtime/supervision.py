@@ -5,7 +5,7 @@ import asyncio
 import logging
 from typing import Literal
 
-from ..exceptions import AgentError, LeaseLost
+from ..exceptions import AgentError, LeaseLost, StorageError
 from ..journal import Projection
 from ..records import Outcome, RunStatus
 from .active import ActiveRun
@@ -44,7 +44,8 @@ class Stop:
 
 
 async def supervise(run: ActiveRun, stop: Stop, *, projection: Projection) -> bool:
-    """Carries the run to its end and tells whether it is over: False where it was left for the next process.
+    """Carries the run to its end and tells whether it is over: False where it was left to be taken up later, by this
+    process or another.
 
     Raises LeaseLost where another process may end it.
     """
@@ -52,7 +53,7 @@ async def supervise(run: ActiveRun, stop: Stop, *, projection: Projection) -> bo
     fault = await _until_done(run, work, stop)
     if not work.done():
         await _cancel(run, work)
-    if isinstance(fault, LeaseLost) or (stop.kind == "leave" and fault is None):
+    if isinstance(fault, LeaseLost) or (stop.kind == "leave" and fault is None) or _is_stuck(run, fault):
         run.is_over = True
         await run.means.journal.close(run.run_id)
         return False
@@ -68,6 +69,13 @@ async def supervise(run: ActiveRun, stop: Stop, *, projection: Projection) -> bo
         run.run_id, status, means=run.means, transcript=run.transcript, projection=projection, error=fault,
     )  # fmt: skip
     return True
+
+
+def _is_stuck(run: ActiveRun, fault: AgentError | None) -> bool:
+    """Tells whether the run's journal could not be written where somebody will take the run up again: it goes on when
+    the store does."""
+    is_shared = run.means.leases.ttl_s is not None
+    return is_shared and isinstance(fault, StorageError) and run.means.journal.fault(run.run_id) is not None
 
 
 async def _work(run: ActiveRun) -> None:

@@ -87,6 +87,10 @@ class Takeover:
                 log.info("Run %s cannot be taken up now: %s", run.run_id, fault)
                 await self._carried.give_back(run.run_id)
                 return False
+            except StorageError as fault:
+                log.warning("Run %s cannot be taken up yet: %s", run.run_id, fault)
+                await self._carried.give_back(run.run_id)
+                return False
             except Exception:
                 log.exception("Run %s could not be taken up.", run.run_id)
                 await self._carried.give_back(run.run_id)

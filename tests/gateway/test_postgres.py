@@ -1,10 +1,17 @@
 """A server on PostgreSQL, from outside: runs outlive it, and its password is told to nobody."""
 
 import asyncio
+import secrets
 
 import sqlalchemy as sa
 
+from jupyter_agent.storage import DATABASE_URL
+from jupyter_agent.testing import check_events
+from tests.gateway.disk import filled
+from tests.gateway.talk import QUICK, api, talking
 from tests.live_server import LiveServer
+
+STREAMS = {"turns": [{"text": "word " * 120, "delay_s": 0.02}]}
 
 
 async def finished(server, run_id):
@@ -45,3 +52,35 @@ async def test_what_the_database_weighs_is_not_guessed(database_url, tmp_path):
         assert "Choose by age" in fault["message"]
         status, told = await server.request("POST", "jupyter-agent/api/prune", {"olderThanS": 0, "dryRun": True})
         assert (status, told["threads"]) == (200, 0)
+
+
+async def test_a_full_disk_refuses_starts_and_runs_go_on_when_there_is_room(postgres, tmp_path):
+    """Without a restart of either server."""
+    long = secrets.token_hex(40_000)
+    options = ("--AgentGateway.lease_ttl_s=2.0",)
+    with postgres.small_database(24) as (url, disk):
+        async with LiveServer(tmp_path, environment={DATABASE_URL: url}, options=options) as server:
+            run_id = await server.start_run(QUICK)
+            await api(server, "GET", f"runs/{run_id}?wait=30")
+            slow = await server.start_run(STREAMS)
+            async with talking(server, f"chatKey={slow}") as talk:
+                await talk.until(lambda frame: frame["type"] == "agent_event")
+                _, before = await api(server, "GET", f"runs/{run_id}/events?limit=1000")
+                async with filled(disk):
+                    for _ in range(3):
+                        status, fault = await api(server, "POST", "runs", {"input": long, "model": "echo"})
+                        assert (status, fault["code"]) == (507, "storage_full"), fault
+                        assert "Make room" in fault["message"]
+                    await talk.silence(1.0)
+                    await talk.say({"type": "heartbeat"})
+                    await talk.until("heartbeat_ack")
+                    assert (await api(server, "GET", f"runs/{run_id}/events?limit=1000"))[1] == before, "reading works"
+                    assert (await api(server, "GET", f"runs/{slow}"))[1]["status"] == "running"
+                status, run = await api(server, "POST", "runs", {"input": long, "model": "echo"})
+                assert status == 201, run
+                assert (await api(server, "GET", f"runs/{run['runId']}?wait=30"))[1]["status"] == "completed"
+                await talk.until("session_complete", timeout_s=60)
+            check_events(talk.heard, is_complete=True)
+            assert (await api(server, "GET", f"runs/{slow}?wait=30"))[1]["status"] == "completed"
+            _, after = await api(server, "GET", "runs")
+            assert {one["runId"] for one in after["items"]} == {run_id, slow, run["runId"]}, "nothing was half started"

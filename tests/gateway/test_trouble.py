@@ -5,12 +5,13 @@ import contextlib
 import json
 import sqlite3
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from jupyter_agent.testing import check_events
+from tests.gateway.disk import filled
 from tests.gateway.talk import QUICK, SLOW, OtherServer, Refused, api, connected, fetch, headers_of, talking
 from tests.live_server import LiveServer
 
@@ -123,21 +124,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"No small disk can be mounted here: {mounted.stderr.decode().strip()}")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=False)
-
-
-@contextlib.asynccontextmanager
-async def filled(disk: Path) -> AsyncIterator[None]:
-    """Leaves not a byte free."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        for size in (65_536, 4_096, 1):
-            with contextlib.suppress(OSError):
-                while file.write(b"\0" * size) == size:
-                    pass
-    try:
-        yield
-    finally:
-        filler.unlink()
 
 
 async def test_a_full_disk_refuses_starts_and_needs_no_restart(tmp_path: Path, small_disk: Path) -> None:
