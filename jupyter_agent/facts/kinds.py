@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from ..records import Decision, Outcome, RunStatus
 from .columns import Column, Type
 
-REVISION: Final = "0008"
+REVISION: Final = "0009"
 """The revision of the database that these words are for."""
 
 TOKENS: Final = (
@@ -21,11 +21,11 @@ OUTCOMES: Final = tuple(map(str, Outcome))
 
 class Kind(NamedTuple):
     """A kind of facts: the columns that are told unless others are chosen, those that are told when they are asked
-    for, the tables, the order, and the table whose `model` a filter means."""
+    for, the table, the order, and the table whose `model` a filter means."""
 
     columns: tuple[Column, ...]
     on_request: tuple[Column, ...]
-    tables: str
+    table: str
     order: str
     model_of: str = "runs"
 
@@ -42,10 +42,6 @@ def _of(table: str, type_: Type, *names: str, **renamed: str) -> tuple[Column, .
 
 def _named(source: str, names: tuple[str, ...] = (), *, name: str = "") -> Column:
     return Column(name or source.partition(".")[2], Type.NAME, source, names)
-
-
-def _joined(table: str) -> str:
-    return f"{table} JOIN runs ON runs.run_id = {table}.run_id"
 
 
 CELL: Final = (
@@ -100,7 +96,7 @@ KINDS: Final = {
             *OF_RUN,
         ),
         (*_of("turns", Type.TEXT, "blob"), *ABOUT_RUN),
-        _joined("turns"),
+        "turns",
         "runs.created_at, runs.run_id, turns.turn",
         model_of="turns",
     ),
@@ -121,7 +117,7 @@ KINDS: Final = {
             _named("runs.model"),
         ),
         ABOUT_RUN,
-        _joined("tool_traces"),
+        "tool_traces",
         "runs.created_at, runs.run_id, tool_traces.turn, tool_traces.position, tool_traces.attempt",
     ),
     "segments": Kind(
@@ -136,7 +132,7 @@ KINDS: Final = {
             _named("runs.model"),
         ),
         ABOUT_RUN,
-        _joined("turn_segments"),
+        "turn_segments",
         "runs.created_at, runs.run_id, turn_segments.turn, turn_segments.position",
     ),
     "feedback": Kind(
@@ -148,7 +144,7 @@ KINDS: Final = {
             *OF_RUN,
         ),
         (*ABOUT_RUN, _named("runs.model")),
-        _joined("feedback"),
+        "feedback",
         "feedback.created_at, feedback.feedback_id",
     ),
 }

@@ -86,6 +86,16 @@ class Words(NamedTuple):
         at = (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
         return at.strftime("%Y-%m-%d %H:%M:%S.%f") if self.is_sqlite else at
 
+    def tables(self, table: str, *, is_of_all: bool) -> str:
+        """Returns where facts are taken from: the table and the runs beside it. `is_of_all` says that most of the
+        table is told."""
+        if table == "runs":
+            return table
+        # With CROSS SQLite goes from run to run, which is the order asked for. It would rather read the table as it
+        # lies, keep all of it and sort it.
+        words = "CROSS JOIN" if self.is_sqlite and is_of_all else "JOIN"
+        return f"runs {words} {table} ON {table}.run_id = runs.run_id"
+
     def whole(self, facts: str, columns: Sequence[Column]) -> str:
         """Returns the query as it is sent."""
         if not self.is_sqlite:
@@ -135,7 +145,8 @@ def query(wanted: Wanted, words: Words = SQLITE) -> Query:
     where = f" WHERE {' AND '.join(text for text, _ in conditions)}" if conditions else ""
     # All words are ours; what somebody said is a parameter.
     told = ", ".join(f"{column.source} AS {column.name}" for column in columns)
-    facts = f"SELECT {told} FROM {kind.tables}{where} ORDER BY {kind.order}"  # noqa: S608
+    tables = words.tables(kind.table, is_of_all=wanted.tool is None)
+    facts = f"SELECT {told} FROM {tables}{where} ORDER BY {kind.order}"  # noqa: S608
     parameters = tuple(value for _, values in conditions for value in values)
     return Query(words.whole(facts, columns), parameters, columns)
 

@@ -7,7 +7,7 @@ under it, and never twice: where the commit was not answered, the database is as
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import wraps
 from pathlib import Path
@@ -18,10 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..exceptions import Conflict, InvalidRequest, StorageError, StorageUnavailable
 from ..failpoints import failpoint
-from ..records import Feedback, Page, Run, Thread, clean
+from ..records import Feedback, Page, Run, Thread
 from .backend import Backend, Disconnected
 from .backends import backend_of
 from .cursors import Key, decode_cursor, encode_cursor
+from .listing import newest
 from .migrations import migrate
 from .tables import Row
 
@@ -203,19 +204,15 @@ class Database:
         self,
         kind: str,
         name: sa.Column[Any],
-        query: sa.Select[Any],
+        parts: Sequence[sa.Select[Any]],
         record_of: Callable[[Row], R],
         *,
         limit: int,
         cursor: str | None,
     ) -> Page[R]:
-        """Returns a page, newest first, ties by id."""
-        at = name.table.c.created_at
-        if cursor is not None:
-            after = decode_cursor(kind, cursor)
-            after = after._replace(id=clean(after.id))
-            query = query.where(sa.or_(at < after.created_at, sa.and_(at == after.created_at, name < after.id)))
-        query = query.order_by(at.desc(), name.desc()).limit(checked(limit) + 1)
+        """Returns a page of all these parts together, newest first, ties by id."""
+        after = decode_cursor(kind, cursor) if cursor is not None else None
+        query = newest(parts, name, after=after, limit=checked(limit) + 1)
         async with self._reading() as db:
             rows = (await db.execute(query)).mappings().all()
         more = None

@@ -43,7 +43,7 @@ class SqlFeedback(Database):
             if value is not None:
                 query = query.where(column == clean(value))
         name = feedbacks.c.feedback_id
-        return await self._page("feedback", name, query, feedback_of, limit=limit, cursor=cursor)
+        return await self._page("feedback", name, [query], feedback_of, limit=limit, cursor=cursor)
 
     async def delete_feedback(self, feedback_id: str, *, by: Principal) -> None:
         async def delete(db: AsyncConnection) -> None:

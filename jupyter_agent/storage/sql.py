@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..exceptions import Conflict, RunActive, ThreadBusy, ThreadNotFound
 from ..records import (
-    ACTIVE,
     SYSTEM,
     Approval,
     InputNeeded,
@@ -39,6 +38,7 @@ from .database import Clash, checked, numbers_after, patient
 from .errands import SqlErrands
 from .feedback import SqlFeedback
 from .leases import SqlLeases, is_free
+from .listing import runs_chosen
 from .queries import TOMBSTONE
 from .retention import SqlRetention
 from .search import found_by
@@ -95,7 +95,7 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention):
         cursor: str | None = None,
     ) -> Page[Thread]:
         query = sa.select(threads).where(queries.is_of(threads, by), *found_by(search, metadata or {}))
-        return await self._page("threads", threads.c.thread_id, query, thread_of, limit=limit, cursor=cursor)
+        return await self._page("threads", threads.c.thread_id, [query], thread_of, limit=limit, cursor=cursor)
 
     async def update_thread(
         self, thread_id: str, *, by: Principal, title: str | None = None, metadata: dict[str, Any] | None = None
@@ -173,16 +173,8 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention):
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Run]:
-        query = sa.select(runs).where(queries.is_of(runs, by))
-        filters = {runs.c.thread_id: thread_id, runs.c.parent_run_id: parent_run_id, runs.c.model: model}
-        for column, value in filters.items():
-            if value is not None:
-                query = query.where(column == clean(value))
-        if statuses:
-            query = query.where(runs.c.status.in_([str(status) for status in statuses]))
-            if ACTIVE.issuperset(statuses):
-                query = query.where(queries.IS_UNFINISHED)
-        return await self._page("runs", runs.c.run_id, query, run_of, limit=limit, cursor=cursor)
+        parts = runs_chosen(by=by, thread_id=thread_id, parent_run_id=parent_run_id, statuses=statuses, model=model)
+        return await self._page("runs", runs.c.run_id, parts, run_of, limit=limit, cursor=cursor)
 
     async def save_run(self, run: Run, *, lease_no: int | None = None) -> Run:
         async def save(db: AsyncConnection) -> Run:

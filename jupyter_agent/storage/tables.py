@@ -119,10 +119,14 @@ runs = sa.Table(
     sa.Column("lease_owner", TEXT),
     sa.Column("lease_no", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("lease_expires_at", sa.Double),
-    sa.Index("runs_of_user", "user_id", "created_at", "run_id"),
-    sa.Index("runs_by_time", "created_at", "run_id"),
-    sa.Index("runs_of_thread", "thread_id", "created_at", "run_id"),
+    # Unique as any index with the key in it. Told so, SQLite reads what belongs to each run in the order of its own
+    # keys, and sorts none of it.
+    sa.Index("runs_of_user", "user_id", "created_at", "run_id", unique=True),
+    sa.Index("runs_by_time", "created_at", "run_id", unique=True),
+    sa.Index("runs_of_thread", "thread_id", "created_at", "run_id", unique=True),
     sa.Index("runs_of_parent", "parent_run_id", "created_at", "run_id"),
+    sa.Index("runs_by_status", "user_id", "status", "created_at", "run_id", unique=True),
+    sa.Index("runs_by_model", "user_id", "model", "status", "created_at", "run_id", unique=True),
     sa.Index("runs_by_detail", "detail_blob"),
 )
 
@@ -135,12 +139,9 @@ sa.Index(
     postgresql_where=_IS_ACTIVE,
 )
 _IS_UNFINISHED = runs.c.status.in_(sorted(ACTIVE))
-for _name, _columns in {
-    "unfinished_runs": (runs.c.created_at, runs.c.run_id),
-    "unfinished_runs_of_user": (runs.c.user_id, runs.c.created_at, runs.c.run_id),
-}.items():
-    # Shaped like the whole lists' indexes: the database takes these few rows instead, and has them in order.
-    sa.Index(_name, *_columns, sqlite_where=_IS_UNFINISHED, postgresql_where=_IS_UNFINISHED)
+sa.Index(
+    "unfinished_runs", runs.c.created_at, runs.c.run_id, sqlite_where=_IS_UNFINISHED, postgresql_where=_IS_UNFINISHED
+)
 _IS_LEASED = runs.c.lease_owner.is_not(None)
 sa.Index("leased_runs", runs.c.lease_owner, sqlite_where=_IS_LEASED, postgresql_where=_IS_LEASED)
 
@@ -250,6 +251,7 @@ feedbacks = sa.Table(
     sa.CheckConstraint("rating IN (-1, 1)", name="rating_is_up_or_down"),
     sa.Index("feedback_of_run", "run_id", "created_at", "feedback_id"),
     sa.Index("feedback_of_thread", "thread_id", "created_at", "feedback_id"),
+    sa.Index("feedback_of_user", "user_id", "created_at", "feedback_id"),
 )
 _IS_OF_RUN = feedbacks.c.message_id.is_(None)
 sa.Index(
