@@ -10,6 +10,8 @@ says it is whole. It ends with its input.
 
 import signal
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, BinaryIO
 
@@ -34,7 +36,7 @@ def answer(question: Question, out: BinaryIO) -> None:
     try:
         with closing(dbapi.connect(question.database)) as connection, closing(connection.cursor()) as cursor:
             writer: Any = None
-            for batch in fetched(cursor, question.query):
+            for batch in _one_ahead(fetched(cursor, question.query)):
                 if writer is None:
                     out.write(msgspec.json.encode(Answer()) + b"\n")
                     began = True
@@ -47,6 +49,15 @@ def answer(question: Question, out: BinaryIO) -> None:
             raise
         out.write(msgspec.json.encode(Answer(fault=f"{type(fault).__name__}: {fault}")) + b"\n")
     out.flush()
+
+
+def _one_ahead(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yields batches, and reads the next one while one is written: the driver needs no interpreter for it."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch
 
 
 if __name__ == "__main__":

@@ -365,10 +365,21 @@ def segment_values(segment: TurnSegment) -> dict[str, Any]:
     return values | counts | {"label": clean(segment.label)}
 
 
+_SAID_OF_CALL: Final = (
+    "run_id", "tool_call_id", "tool_name", "thread_id", "trace_id", "tool_input", "tool_output", "blob", "error",
+)  # fmt: skip
+
+
 def trace_values(trace: ToolTrace) -> dict[str, Any]:
-    values = _values(trace)
-    counts = ("tokens_used", "cache_tokens", "reasoning_tokens")
-    return values | {name: None if values[name] is None else _bounded(values[name]) for name in counts}
+    # Field by field, since there are many: what is neither text nor number is a time, or one of a few names.
+    values = msgspec.structs.asdict(trace)
+    for name in _SAID_OF_CALL:
+        values[name] = clean(values[name])
+    for name in ("decision", "outcome"):
+        values[name] = values[name] and str(values[name])
+    for name in ("tokens_used", "cache_tokens", "reasoning_tokens"):
+        values[name] = values[name] and _bounded(values[name])
+    return values | {"latency_ms": clean(trace.latency_ms)}
 
 
 def approval_values(approval: Approval) -> dict[str, Any]:
