@@ -53,5 +53,9 @@ def newest(parts: Sequence[sa.Select[Any]], name: sa.Column[Any], *, after: Key 
     parts = [part.order_by(*(column.desc() for column in order)).limit(limit) for part in parts]
     if len(parts) == 1:
         return parts[0]
-    together = sa.union_all(*(sa.select(part.subquery()) for part in parts)).subquery()
-    return sa.select(together).order_by(*(together.c[column.name].desc() for column in order)).limit(limit)
+    # Which they are is found out first: all columns of all parts would make a statement of many thousand words.
+    keys = (sa.select(part.with_only_columns(*order).subquery()) for part in parts)
+    found = sa.union_all(*keys).subquery("found")
+    newest_first = [found.c[column.name].desc() for column in order]
+    its = sa.select(name.table).join_from(found, name.table, name == found.c[name.name])
+    return its.order_by(*newest_first).limit(limit)
