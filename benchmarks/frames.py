@@ -3,7 +3,8 @@
     python -m benchmarks.frames [--quick]
 
 One database with 1,000,000 tool calls in 1,000 runs, written through the store as runs write it. Each side reads in a
-process of its own, so that peaks of memory can be told apart; the median of three.
+process of its own, so that peaks of memory can be told apart; the median of three. Then the events of one run of
+40,000, beside `json` and a DataFrame of the same lines.
 """
 
 import argparse
@@ -24,15 +25,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.fanout import Table
 from jupyter_agent.records import Outcome, Principal, Run, RunStatus, Thread, ToolTrace
 from jupyter_agent.storage import open_storage
+from tests.live_server import TOKEN, LiveServer
 
 OWNER = Principal(user_id="owner")
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 OF_RUN = 1_000
 ROUNDS = 3
 SPANS = 20_000
+EVENTS = 40_000
 PEER = Path(tempfile.gettempdir()) / "jupyter_agent-benchmark-mlflow"
 """Where MLflow is installed when it is first needed."""
 COLUMNS = (
@@ -101,6 +106,46 @@ def ours(path: Path) -> Callable[[], Any]:
     return read
 
 
+def from_store(path: Path) -> Callable[[], Any]:
+    """The data folder, read without a server."""
+    import jupyter_agent as ja
+
+    return ja.open_store(path).tool_calls
+
+
+def from_server(path: Path) -> Callable[[], Any]:
+    """The data folder, as a server on it tells a client."""
+    import jupyter_agent as ja
+
+    home = tempfile.TemporaryDirectory()
+    runner = asyncio.Runner()
+    server = LiveServer(Path(home.name), options=(f"--AgentGateway.data_folder={path.parent}",))
+    runner.run(server.start())
+    client = ja.connect(server.url, TOKEN)
+    ja.feedback()
+    before = highest_of(server.pid)
+
+    def end() -> None:
+        client.close()
+        runner.run(server.stop())
+        home.cleanup()
+
+    def read() -> Any:
+        frame = ja.tool_calls()
+        frame.attrs["peak"] = highest_of(server.pid) - before
+        return frame
+
+    atexit.register(end)
+    return read
+
+
+def highest_of(pid: int) -> int:
+    """Returns the most bytes that a process and those that it started have had, each at its own time."""
+    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    told = [Path(f"/proc/{one.pid}/status").read_text() for one in processes]
+    return sum(int(one.partition("VmHWM:")[2].split()[0]) * 1024 for one in told)
+
+
 def bare_adbc(path: Path) -> Any:
     from adbc_driver_sqlite import dbapi
 
@@ -119,7 +164,27 @@ def read_sql(path: Path) -> Any:
         return pd.read_sql(sa.text(READ_SQL), connection, parse_dates=["started_at", "finished_at"])
 
 
-SIDES = {"ours": ours, "bare": lambda path: partial(bare_adbc, path), "read_sql": lambda path: partial(read_sql, path)}
+SIDES: dict[str, Callable[[Path], Callable[[], Any]]] = {
+    "ours": ours,
+    "store": from_store,
+    "server": from_server,
+    "bare": lambda path: partial(bare_adbc, path),
+    "read_sql": lambda path: partial(read_sql, path),
+}
+
+
+def empty_frame() -> None:
+    """Makes a frame of nothing: what pandas and Arrow load for their first one is loaded then."""
+    from jupyter_agent.facts.columns import schema
+    from jupyter_agent.facts.kinds import KINDS
+    from jupyter_agent.frames.columns import to_frame
+
+    columns = KINDS["tool_calls"].columns
+    to_frame(schema(columns).empty_table(), columns)
+    schema(columns).empty_table().to_pandas()
+
+
+WAYS = {"ours": "the store's stream", "store": "ja.open_store(path)", "server": "ja.tool_calls() of a server"}
 
 
 def measure(side: str, path: Path) -> None:
@@ -127,7 +192,7 @@ def measure(side: str, path: Path) -> None:
     # What is loaded once is not counted.
     for name in ("pandas", "pyarrow", "sqlalchemy", "adbc_driver_sqlite.dbapi", *OWN):
         import_module(name)
-
+    empty_frame()
     read = SIDES[side](path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     began = time.perf_counter()
@@ -135,18 +200,20 @@ def measure(side: str, path: Path) -> None:
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     size = int(frame.memory_usage(deep=True).sum())
-    print(json.dumps({"seconds": seconds, "peak": peak, "size": size, "rows": len(frame)}))
+    said = {"seconds": seconds, "peak": peak, "size": size, "rows": len(frame), "server": frame.attrs.get("peak", 0)}
+    print(json.dumps(said))
 
 
 def beside_mlflow(table: Table, pace: float) -> None:
     """Adds what MLflow reads a second beside our pace, where it could be tried."""
     found = mlflow_reads(SPANS)
-    if isinstance(found, str) or found["rows"] != SPANS:
+    if isinstance(found, str) or {found["rows"], found["frame_rows"]} != {SPANS}:
         print(f"MLflow was left out: {found if isinstance(found, str) else 'it read other spans than it wrote.'}")
         return
-    theirs = SPANS / found["seconds"]
-    what = f"facts read a second, beside MLflow {found['version']} of {SPANS:,} spans"
-    table.add(what, f"{pace:,.0f}/s", f"{theirs:,.0f}/s", f"{pace / theirs:.0f}", "≥ 50")
+    for name, what in {"seconds": "search_traces", "frame_seconds": "a frame of its spans"}.items():
+        theirs = SPANS / found[name]
+        beside = f"facts read a second, beside MLflow {found['version']}, {SPANS:,} spans, {what}"
+        table.add(beside, f"{pace:,.0f}/s", f"{theirs:,.0f}/s", f"{pace / theirs:.0f}", "≥ 50")
 
 
 def measured(side: str, path: Path, rows: int) -> dict[str, float]:
@@ -180,6 +247,66 @@ def mlflow_reads(spans: int) -> dict[str, Any] | str:
         return found
 
 
+# --- one long run -----------------------------------------------------------------------------------------------------
+
+
+def one_run(table: Table, events: int) -> None:
+    """Adds what the events of one run of that many take, beside a DataFrame of its lines as `json` reads them."""
+    import pandas as pd
+
+    import jupyter_agent as ja
+    from jupyter_agent.frames.store import FolderSource
+
+    with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
+        home = Path(folder)
+        server = LiveServer(home, options=(f"--AgentGateway.data_folder={home / 'data'}",))
+        runner.run(server.start())
+        client = ja.connect(server.url, TOKEN)
+        try:
+            run = ja.run("Go.", model="scripted", script=[{"text": "ab " * events, "chunk": 3}], show=False)
+            run.result()
+            store = ja.open_store(home / "data")
+            lines = [line for some in FolderSource(home / "data")._lines(run.id, None) for line in some]
+
+            def opened() -> Any:
+                other = ja.connect(server.url, TOKEN)
+                try:
+                    again = ja.open(run.id)
+                    again.result()  # all of it is there
+                    return again.events.df
+                finally:
+                    other.close()
+
+            ways = {
+                "bare": lambda: pd.DataFrame([json.loads(line) for line in lines]),
+                "run.events.df": lambda: run.events.df,
+                "ja.open(id).events.df, with its replay": opened,
+                "ja.events(run=id)": lambda: ja.events(run=run.id),
+                "ja.open_store(path).events(run=id)": lambda: store.events(run=run.id),
+            }
+            took = {name: timed(way, len(lines)) for name, way in ways.items()}
+        finally:
+            ja.connect(server.url, TOKEN).close()
+            client.close()
+            runner.run(server.stop())
+    bare = took.pop("bare")
+    for name, seconds in took.items():
+        what = f"one run of {len(lines):,} events, {name}"
+        table.add(what, f"{seconds:.2f} s", f"{bare:.2f} s", f"{seconds / bare:.2f}", "< 0.5 s")
+
+
+def timed(way: Callable[[], Any], rows: int) -> float:
+    """Returns the median of the seconds that it takes to get a frame with so many rows."""
+    if len(way()) != rows:
+        raise RuntimeError(f"There are not {rows} rows.")
+    seconds = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        way()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="50,000 tool calls, to see that it works")
@@ -196,15 +323,21 @@ def main() -> None:
         table = Table()
         table.add("tool calls written, in batches of 1,000", f"{pace:,.0f}/s", "", "", "≥ 20,000/s")
         told = {side: measured(side, path, calls) for side in SIDES}
-        mine, bare, slow = told["ours"], told["bare"], told["read_sql"]
-        what, took = f"{calls:,} tool calls as a frame", f"{mine['seconds']:.2f} s"
-        for name, other, wanted in (("ADBC", bare, "≤ 1.5"), ("pandas.read_sql", slow, "≤ 0.2")):
-            ratio = f"{mine['seconds'] / other['seconds']:.2f}"
-            table.add(f"{what}, beside {name}", took, f"{other['seconds']:.2f} s", ratio, wanted)
-        beside_mlflow(table, calls / mine["seconds"])
-        peak, size = mine["peak"], mine["size"]
-        ratio = f"{peak / size:.2f}"
-        table.add("peak memory, beside the frame", f"{peak / 2**20:,.0f} MiB", f"{size / 2**20:,.0f} MiB", ratio, "≤ 3")
+        bare, slow = told["bare"], told["read_sql"]
+        for side, what in WAYS.items():
+            mine = told[side]
+            for name, other, wanted in (("ADBC", bare, "≤ 1.5"), ("pandas.read_sql", slow, "≤ 0.2")):
+                ratio = f"{mine['seconds'] / other['seconds']:.2f}"
+                took, beside = f"{mine['seconds']:.2f} s", f"{other['seconds']:.2f} s"
+                table.add(f"{calls:,} tool calls as a frame, {what}, beside {name}", took, beside, ratio, wanted)
+            peak, size = mine["peak"], mine["size"]
+            memory = f"{peak / 2**20:,.0f} MiB", f"{size / 2**20:,.0f} MiB", f"{peak / size:.2f}"
+            table.add(f"peak memory, {what}, beside the frame", *memory, "≤ 3")
+        grown = told["server"]["server"]
+        memory = f"{grown / 2**20:,.0f} MiB", f"{size / 2**20:,.0f} MiB", f"{grown / size:.2f}"
+        table.add("peak memory of the server and its reader, beside the frame", *memory, "bounded")
+        beside_mlflow(table, calls / told["ours"]["seconds"])
+    one_run(table, 2_000 if asked.quick else EVENTS)
     print(f"\n{table}")
 
 
