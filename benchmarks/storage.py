@@ -238,7 +238,7 @@ async def end_runs(folder: Path, count: int) -> None:
     world = await World(folder, settings=RunnerSettings()).open()
     script = [{"calls": [{"name": "list_files", "arguments": {"pattern": "*"}}]}, {"text": "Done."}]
     for _ in range(0, count, 100):
-        started = [await world.start(script) for _ in range(100)]
+        started = await asyncio.gather(*(world.start(script) for _ in range(100)))
         await asyncio.gather(*map(world.end, started))
     await world.close()
 
