@@ -34,6 +34,12 @@ class InvalidRequest(AgentError):
     code = "invalid_request"
 
 
+class FlowInvalid(InvalidRequest):
+    """A flow that could not come to an end; `details["faults"]` names all that is wrong, with the steps."""
+
+    code = "flow_invalid"
+
+
 class Unauthenticated(AgentError):
     """No credential, or one that does not hold."""
 
@@ -86,6 +92,10 @@ class FeedbackNotFound(NotFound):
 
 class BlobNotFound(NotFound):
     code = "blob_not_found"
+
+
+class FlowRunNotFound(NotFound):
+    code = "flow_run_not_found"
 
 
 class UnknownModel(NotFound):

@@ -10,6 +10,7 @@ ROOT = Path(jupyter_agent.__file__).parent
 GROUND = {
     *("exceptions", "records", "events", "transcript", "compact", "cache_shape", "display", "facts", "chain"),
     "failpoints",
+    "flow",
 }
 MAY_IMPORT = {
     # the ground, which both towers stand on
@@ -23,6 +24,7 @@ MAY_IMPORT = {
     "facts": {"exceptions", "records", "events", "transcript"},
     "chain": {"exceptions", "records", "events"},
     "failpoints": set(),
+    "flow": {"exceptions", "records"},
     "protocol": GROUND,
     # the server tower
     "storage": GROUND,
