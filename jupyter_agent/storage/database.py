@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..exceptions import Conflict, InvalidRequest, StorageError, StorageUnavailable
 from ..failpoints import failpoint
+from ..flow.state import FlowRun
 from ..records import Feedback, Page, Run, Thread
 from .backend import Backend, Disconnected
 from .backends import backend_of
@@ -33,7 +34,7 @@ FORGET_TRIES: Final = 50
 
 T = TypeVar("T")
 P = ParamSpec("P")
-R = TypeVar("R", Run, Thread, Feedback)
+R = TypeVar("R", Run, Thread, Feedback, FlowRun)
 
 
 PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 4.0)

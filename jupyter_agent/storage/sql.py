@@ -37,6 +37,7 @@ from .cursors import Key, encode_cursor
 from .database import Clash, checked, numbers_after, patient
 from .errands import SqlErrands
 from .feedback import SqlFeedback
+from .flows import SqlFlows
 from .leases import SqlLeases, is_free
 from .listing import runs_chosen
 from .queries import TOMBSTONE
@@ -62,7 +63,7 @@ from .tables import (
 )
 
 
-class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention):
+class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlows):
     """The RowStore over a database. Raises StorageError for whatever the database cannot do."""
 
     # --- threads ------------------------------------------------------------------------------------------------

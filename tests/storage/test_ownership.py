@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from jupyter_agent.exceptions import NotFound
+from jupyter_agent.flow import FlowRun, StepState
 from jupyter_agent.records import SYSTEM, Approval, AskStatus, Feedback, InputNeeded, Page, Principal
 from jupyter_agent.storage.sql import SqlRows
 from tests.storage.test_rows import ALICE, BEGAN, KEYS, MALLORY, a_run, a_thread, a_turn, ended
@@ -31,6 +32,9 @@ READS: dict[str, Call] = {
     "blob_is_referred_to": lambda rows, by: rows.blob_is_referred_to(KEYS[0], by=by),
     "idle_threads": lambda rows, by: rows.idle_threads(by=by),
     "run_ids": lambda rows, by: rows.run_ids("t", by=by),
+    "get_flow_run": lambda rows, by: rows.get_flow_run("flow", by=by),
+    "list_flow_runs": lambda rows, by: rows.list_flow_runs(by=by),
+    "list_flow_steps": lambda rows, by: rows.list_flow_steps("flow", by=by),
 }
 NOTHING: dict[str, Call] = {
     "thread_feedback": lambda rows, by: rows.thread_feedback("t", by=by),
@@ -63,6 +67,8 @@ async def kept(rows):
         Feedback(feedback_id="f", run_id="r", thread_id="t", user_id="alice", rating=1, created_at=BEGAN,
                  updated_at=BEGAN)
     )  # fmt: skip
+    flow = FlowRun(flow_run_id="flow", user_id="alice", flow="f", shape="", args={}, created_at=BEGAN, updated_at=BEGAN)
+    await rows.create_flow_run(flow, [StepState(step_id="a")], owner="me", ttl_s=60)
     return rows
 
 
