@@ -14,7 +14,7 @@ from tests.flow.graphs import plans
 from tests.flow.reference import ends, is_in_error
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SLOW = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def check_in_flight(flow, states):
