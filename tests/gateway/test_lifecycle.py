@@ -6,12 +6,15 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
+from jupyter_agent.storage import DATABASE_URL
 from tests.gateway.talk import API, ASKS, QUICK, SLOW, api, fetch, headers_of
 from tests.live_server import LiveServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 TERMINAL = ("completed", "error", "interrupted")
 
@@ -29,6 +32,12 @@ async def reached(server: LiveServer, run_id: str, status: str) -> None:
     async with asyncio.timeout(30):
         while (await api(server, "GET", f"runs/{run_id}"))[1]["status"] != status:
             await asyncio.sleep(0.05)
+
+
+def change(url: str, statements: str) -> None:
+    """Changes a database behind its server's back."""
+    with psycopg.connect(url, autocommit=True) as database:
+        database.execute(statements)
 
 
 async def a_thread(server: LiveServer, **fields: Any) -> str:
@@ -154,6 +163,11 @@ async def test_no_run_stays_running_with_nobody_at_it(tmp_path: Path) -> None:
 NO_ROW = """
 CREATE TRIGGER no_more_runs BEFORE INSERT ON runs BEGIN INSERT INTO nowhere VALUES (1); END;
 """
+NO_JOURNAL = """
+CREATE FUNCTION no_more_journals() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = 'disk_full'; END $$;
+CREATE TRIGGER no_more_journals BEFORE INSERT ON journals FOR EACH ROW EXECUTE FUNCTION no_more_journals()
+"""
 
 
 @pytest.mark.parametrize("strategy", ["interrupt", "rollback"])
@@ -179,16 +193,24 @@ async def test_a_run_whose_row_fails_leaves_the_old_one_running(tmp_path: Path, 
         assert (status, (await ended(server, run["runId"]))["status"]) == (201, "completed")
 
 
-@pytest.mark.parametrize("strategy", ["interrupt", "rollback"])
-async def test_a_run_whose_journal_fails_leaves_the_old_one_running(tmp_path: Path, strategy: str) -> None:
-    failpoints = {"JUPYTER_AGENT_FAILPOINTS": "journal.created=raise:ENOSPC;nth=2"}
-    async with LiveServer(tmp_path, environment=failpoints) as server:
+@pytest.mark.parametrize(
+    ("strategy", "store"), [("interrupt", "sqlite"), ("rollback", "sqlite"), ("rollback", "postgres")]
+)
+async def test_a_run_whose_journal_fails_leaves_the_old_one_running(
+    tmp_path: Path, strategy: str, storing: dict[str, str]
+) -> None:
+    failing = storing or {"JUPYTER_AGENT_FAILPOINTS": "journal.created=raise:ENOSPC;nth=2"}
+    async with LiveServer(tmp_path, environment=failing) as server:
         thread = await a_thread(server)
         old = await server.start_run(SLOW, threadId=thread)
         await reached(server, old, "running")
+        if storing:
+            change(storing[DATABASE_URL], NO_JOURNAL)
         body = {"input": "new", "model": "echo", "threadId": thread, "multitask": strategy}
         status, fault = await api(server, "POST", "runs", body)
         assert (status, fault["code"]) == (507, "storage_full")
+        if storing:
+            change(storing[DATABASE_URL], "DROP FUNCTION no_more_journals CASCADE")
         assert (await api(server, "GET", f"runs/{old}"))[1]["status"] == "running"
         assert [run["runId"] for run in await every(server, f"runs?threadId={thread}&", limit=50)] == [old]
         status, run = await api(server, "POST", "runs", body)
@@ -197,9 +219,13 @@ async def test_a_run_whose_journal_fails_leaves_the_old_one_running(tmp_path: Pa
         assert (await ended(server, run["runId"]))["status"] == "completed"
 
 
-@pytest.mark.parametrize("nth", range(2, 7))
-async def test_a_start_that_fails_at_any_of_its_writes_leaves_nothing_behind(tmp_path: Path, nth: int) -> None:
-    failpoints = {"JUPYTER_AGENT_FAILPOINTS": f"rows.before_commit=raise:EIO;nth={nth}"}
+@pytest.mark.parametrize(
+    ("nth", "store"), [*((nth, "sqlite") for nth in range(2, 7)), *((nth, "postgres") for nth in (3, 4))]
+)
+async def test_a_start_that_fails_at_any_of_its_writes_leaves_nothing_behind(
+    tmp_path: Path, nth: int, storing: dict[str, str]
+) -> None:
+    failpoints = storing | {"JUPYTER_AGENT_FAILPOINTS": f"rows.before_commit=raise:EIO;nth={nth}"}
     async with LiveServer(tmp_path, environment=failpoints) as server:
         status, thread = await api(server, "POST", "threads", {})
         if status != 201:

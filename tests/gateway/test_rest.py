@@ -15,6 +15,11 @@ from tests.live_server import LiveServer
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 async def ended_run(server: LiveServer, script: Any = QUICK, **more: Any) -> dict[str, Any]:
     run_id = await server.start_run(script, **more)
     status, run = await api(server, "GET", f"runs/{run_id}?wait=30")

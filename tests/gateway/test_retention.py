@@ -157,9 +157,10 @@ async def test_without_a_server_the_command_does_it_and_a_silent_one_keeps_it_ou
     assert not found_in(folder)
 
 
-async def test_what_is_beyond_the_operators_limits_goes_by_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+async def test_what_is_beyond_the_operators_limits_goes_by_itself(tmp_path: Path, storing: dict[str, str]) -> None:
     options = ("--AgentGateway.retention_days=0.0", "--AgentGateway.retention_every_s=0.5")
-    async with LiveServer(tmp_path, options=options) as server:
+    async with LiveServer(tmp_path, options=options, environment=storing) as server:
         thread = await a_thread(server, title="short-lived")
         async with asyncio.timeout(30):
             while (await api(server, "GET", f"threads/{thread}"))[0] != 404:

@@ -13,6 +13,11 @@ from tests.live_server import TOKEN, LiveServer
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 async def made(server: LiveServer, title: str | None, **metadata: object) -> str:
     body = {"metadata": metadata} | ({"title": title} if title else {})
     _, thread = await api(server, "POST", "threads", body)
