@@ -1,6 +1,9 @@
 """Looks whether everything that is kept is whole: journals, archives, blobs, and the rows that speak of them.
 
 A repair sets aside what is damaged and writes rows again. It deletes nothing.
+
+Servers may work meanwhile: what is not as it should be is looked at once more, and left to the next check where it has
+changed since.
 """
 
 import asyncio
@@ -8,8 +11,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from ..exceptions import AgentError, BlobDamaged, BlobNotFound, StorageError
-from ..records import SYSTEM, Approval, InputNeeded, Run, ToolTrace, Turn
+from ..exceptions import AgentError, BlobDamaged, BlobNotFound, RunNotFound, StorageError
+from ..records import SYSTEM, Approval, InputNeeded, Run, ToolTrace, Turn, utc_now
 from ..storage import Storage
 from ..storage.tables import run_values
 from .archive import Archives
@@ -19,6 +22,9 @@ from .rows import ask_rows, row_of, segment_rows, trace_rows, turn_rows
 
 STALE_S: Final = 3600.0
 """Age at which a temporary file can be no blob that is being written."""
+
+BEGUN_WITHIN_S: Final = 60.0
+"""How long a run may have a row and no journal yet: the one is made before the other."""
 
 
 class Problem(NamedTuple):
@@ -105,7 +111,10 @@ class _Check:
         try:
             if not await asyncio.to_thread(lines.is_held, run_id):
                 await self._look_at_tail(run_id)
-            folded = await asyncio.to_thread(lambda: fold(run_id, lines.read(run_id)))
+            folded = await self._fold(run_id)
+        except RunNotFound:
+            self._report.journals -= 1  # it was put away since it was listed, or deleted
+            return
         except AgentError as fault:
             self._broken.add(run_id)
             self._found(f"journal {run_id}", fault.message)
@@ -119,7 +128,7 @@ class _Check:
         """Finds damage and a torn tail; opening the journal to append is what mends both."""
         lines = self._storage.lines
         found = await asyncio.to_thread(lines.look, run_id)
-        if not found.torn_bytes:
+        if not found.torn_bytes or await asyncio.to_thread(lines.is_held, run_id):
             return
         mended = None
         if self._repair:
@@ -143,11 +152,39 @@ class _Check:
         if run.detail_blob is not None:
             folded = await self._look_at_archive(run, run.detail_blob) or folded
         if folded is None:
-            if run.detail_blob is None and run.run_id not in self._broken:
+            if run.detail_blob is None and run.run_id not in self._broken and await self._is_lost(run):
                 self._found(f"run {run.run_id}", "It has a row, and neither a journal nor an archive.")
             return
-        if await asyncio.to_thread(self._storage.lines.is_held, run.run_id):
+        if await asyncio.to_thread(self._storage.lines.is_held, run.run_id) or await self._is_so(run, folded):
             return
+        if run.detail_blob is None:
+            try:
+                folded = await self._fold(run.run_id)  # the row may be younger than what was read of the journal
+            except AgentError:
+                return
+        if not await self._is_so(run, folded) and await self._is_still(run):
+            await self._restore(folded, run.detail_blob, f"run {run.run_id}", "Its row is not what its events say.")
+
+    async def _fold(self, run_id: str) -> Folded:
+        return await asyncio.to_thread(lambda: fold(run_id, self._storage.lines.read(run_id)))
+
+    async def _is_still(self, run: Run) -> bool:
+        """Tells whether nobody has changed a run since its row was read, or is at it now."""
+        if await asyncio.to_thread(self._storage.lines.is_held, run.run_id):
+            return False
+        try:
+            return await self._storage.rows.get_run(run.run_id, by=SYSTEM) == run
+        except RunNotFound:
+            return False
+
+    async def _is_lost(self, run: Run) -> bool:
+        """Tells whether there is nothing of a run but its row, and not because it only begins."""
+        if not run.status.is_terminal and (utc_now() - run.created_at).total_seconds() < BEGUN_WITHIN_S:
+            return False
+        return not await asyncio.to_thread(self._storage.lines.exists, run.run_id) and await self._is_still(run)
+
+    async def _is_so(self, run: Run, folded: Folded) -> bool:
+        """Tells whether the rows of a run are what its events say."""
         turns = await self._turns(run.run_id)
         expected = row_of(folded.transcript, run)
         traces = await self._traces(run.run_id)
@@ -155,8 +192,7 @@ class _Check:
         segments = await self._storage.rows.list_segments(run.run_id, by=SYSTEM)
         is_so = is_so and list(segments) == await segment_rows(turns, self._storage.blobs)
         is_so = is_so and traces == trace_rows(folded.transcript)
-        if not is_so or await self._asks(run.run_id) != ask_rows(folded.transcript):
-            await self._restore(folded, run.detail_blob, f"run {run.run_id}", "Its row is not what its events say.")
+        return is_so and await self._asks(run.run_id) == ask_rows(folded.transcript)
 
     async def _look_at_archive(self, run: Run, key: str) -> Folded | None:
         self._report.archives += 1
@@ -164,7 +200,8 @@ class _Check:
             detail = await self._archives.detail(key)
             folded = await read_archive(self._storage, detail)
         except AgentError as fault:
-            self._found(f"archive of run {run.run_id}", fault.message)
+            if await self._is_still(run):
+                self._found(f"archive of run {run.run_id}", fault.message)
             return None
         self._report.events += folded.places.last
         if detail.run_id != run.run_id:
@@ -199,13 +236,25 @@ class _Check:
     async def _look_at_references(self) -> None:
         """Journals without rows, and blobs that are spoken of and not there, or there and not spoken of."""
         for run_id, folded in self._journals.items():
+            if not await self._storage.rows.without_row([run_id]):
+                continue
+            if not await asyncio.to_thread(self._storage.lines.exists, run_id):
+                continue  # it was deleted since
             await self._restore(folded, None, f"journal {run_id}", "There is no row of its run.")
         spoken_of: set[str] = set()
         async for key, run_id in self._storage.rows.referred_blobs():
             spoken_of.add(key)
-            if key not in self._good:
+            if key not in self._good and await self._is_missing(key):
                 self._found(f"blob {key}", f"Run {run_id} refers to it, and it is not there." if run_id else "Lost.")
         self._report.unreferenced = len(self._good - spoken_of)
+
+    async def _is_missing(self, key: str) -> bool:
+        """Tells whether a blob that is spoken of cannot be read: it may be younger than the look at the blobs."""
+        try:
+            await self._storage.blobs.get(key)
+        except (BlobNotFound, BlobDamaged):
+            return bool(await self._storage.rows.in_use([key]))
+        return False
 
     async def _restore(self, folded: Folded, detail: str | None, where: str, what: str) -> None:
         mended = None

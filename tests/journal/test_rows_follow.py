@@ -63,6 +63,7 @@ from tests.storage.planting import (
 from tests.storage.samples import delta, keys_of
 
 ALICE = Principal(user_id="alice")
+CHECKS = 4
 
 
 class World:
@@ -798,7 +799,8 @@ PLANTED = [
 
 
 @pytest.mark.parametrize(("plant", "is_mendable"), PLANTED, ids=[plant.__name__ for plant, _ in PLANTED])
-async def test_planted_damage_is_found_and_what_can_be_mended_is(world, plant, is_mendable):
+async def test_planted_damage_is_found_and_what_can_be_mended_is(world, plant, is_mendable, monkeypatch):
+    monkeypatch.setattr("jupyter_agent.journal.check.BEGUN_WITHIN_S", 0.0)
     await several(world)
     said = await plant(world)
     before = everything_kept(world.storage)
@@ -820,6 +822,28 @@ async def test_check_looks_on_while_a_server_writes(world):
     await world.turn("r", 0)
     report = await check(world.storage)
     assert report.problems == []
+
+
+async def test_a_check_beside_a_server_that_works_finds_nothing_wrong(world):
+    """Runs start, end and are put away under it."""
+    checked = asyncio.Event()
+
+    async def work(name):
+        number = 0
+        while not checked.is_set():
+            number += 1
+            await world.whole_run(f"{name}-{number}", 1, thread=f"{name}-{number}")
+
+    working = [asyncio.create_task(work(f"r{number}")) for number in range(4)]
+    try:
+        done = 0
+        while done < CHECKS:
+            report = await check(world.storage)
+            assert report.problems == []
+            done += report.runs > 0
+    finally:
+        checked.set()
+        await asyncio.gather(*working)
 
 
 # --- the command line ------------------------------------------------------------------------------------------------
