@@ -102,6 +102,8 @@ class CompactRun(Record, frozen=True, kw_only=True):
     model: str | None = None
     prompt: str = ""
     pictures: int = 0
+    forked_from_run_id: str | None = None
+    forked_from_turn: int | None = None
     turns: tuple[CompactTurn, ...] = ()
     usage: Usage = Usage()
     live_usage: ev.UsageReported | None = None
@@ -138,6 +140,8 @@ def compact(seen: Transcript, *, detail: str | None = None) -> CompactRun:
         model=started.model if started else None,
         prompt=_prompt(started.input) if started else "",
         pictures=sum(isinstance(part, Image) for part in started.input) if started else 0,
+        forked_from_run_id=started.fork.run_id if started and started.fork else None,
+        forked_from_turn=started.fork.turn if started and started.fork else None,
         turns=tuple(map(_turn, seen.turns)),
         usage=seen.usage,
         live_usage=seen.live_usage,

@@ -82,6 +82,8 @@ class _Page:
         yield tag("div", Style.HEAD, tag("b", Style.NONE, status), line)
         if self._shown.remark:
             yield tag("div", Style.SMALL, words.plain(self._shown.remark))
+        if origin := words.origin(run):
+            yield tag("div", Style.SMALL, origin)
         if run.prompt or run.pictures:
             pictures = f" ({words.count(run.pictures, 'picture')})" if run.pictures else ""
             yield tag("div", Style.ASKED, self._text(run.prompt), tag("span", Style.SMALL, pictures))

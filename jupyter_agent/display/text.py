@@ -29,6 +29,8 @@ def _head(shown: Shown) -> Iterator[str]:
     yield " · ".join(shown.standing())
     if shown.remark:
         yield words.plain(shown.remark)
+    if origin := words.origin(shown.cut):
+        yield origin
     if shown.cut.prompt:
         yield f"> {words.one_line(shown.cut.prompt, 300)}"
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from ..compact import CompactRun
 from ..records import Approval, Decision, Effect, Outcome, RunStatus, Usage
 
 WORDS = {
@@ -66,6 +67,13 @@ class CallFacts(Protocol):
 def plain(text: str) -> str:
     """Returns text that can do nothing to a terminal: control and direction characters made visible."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def origin(run: CompactRun) -> str:
+    """Returns where a forked run comes from, nothing for another one."""
+    if run.forked_from_run_id is None:
+        return ""
+    return f"Forked from {plain(run.forked_from_run_id)} before turn {run.forked_from_turn}"
 
 
 def one_line(text: str, most: int = 100) -> str:

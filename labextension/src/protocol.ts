@@ -731,6 +731,8 @@ export interface CompactRun {
   readonly model?: string | null;
   readonly prompt?: string;
   readonly pictures?: number;
+  readonly forkedFromRunId?: string | null;
+  readonly forkedFromTurn?: number | null;
   readonly turns?: ReadonlyArray<CompactTurn>;
   readonly usage?: Usage;
   readonly liveUsage?: UsageReported | null;

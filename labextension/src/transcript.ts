@@ -176,11 +176,13 @@ export class Transcript {
     }
   }
 
-  private _start({ threadId, agent, model, input }: RunStarted): void {
+  private _start({ threadId, agent, model, input, fork }: RunStarted): void {
     const texts = input.flatMap(part => (part.type === 'image' ? [] : [part.text]));
     Object.assign(this._run, { threadId, agent, model });
     this._run.prompt = texts.join('\n\n');
     this._run.pictures = input.length - texts.length;
+    this._run.forkedFromRunId = fork?.runId ?? null;
+    this._run.forkedFromTurn = fork?.turn ?? null;
   }
 
   private _commit({ model, usage, stopReason, startedAt, finishedAt }: TurnCommitted): void {

@@ -30,6 +30,8 @@ export function whole(run: CompactRun): WholeRun {
     model: null,
     prompt: '',
     pictures: 0,
+    forkedFromRunId: null,
+    forkedFromTurn: null,
     liveUsage: null,
     contextUsed: 0,
     contextMax: null,

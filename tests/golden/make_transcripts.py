@@ -20,7 +20,7 @@ import msgspec
 
 from jupyter_agent import events as ev
 from jupyter_agent.compact import compact
-from jupyter_agent.records import Decision, Effect, Image, Outcome, RunStatus, Text, Usage
+from jupyter_agent.records import Decision, Effect, Fork, Image, Outcome, RunStatus, Text, Usage
 from jupyter_agent.transcript import PROGRESS_KEPT, Transcript
 
 FILE = Path(__file__).with_name("transcripts.json")
@@ -129,6 +129,17 @@ def over(status: RunStatus = RunStatus.COMPLETED, usage: Usage = USAGE, summary:
 
 def only_started() -> Shape:
     yield from list(started())[:1]
+
+
+def forked() -> Shape:
+    """A fork made anew from a turn of another run, without a word of a person."""
+    fork = Fork(run_id="run_0fedcba9876543210fed", turn=3, past=TEXT_BLOB, images=(PNG,), played=3)
+    yield ev.RunStarted(input=(), fork=fork, thread_id="thread_2", user_id="owner", agent="default", model="demo")
+    yield ev.StatusChange(status=RunStatus.RUNNING)
+    yield from says("Made anew.")
+    yield from committed(0)
+    yield from stepped(0)
+    yield from over()
 
 
 def text_and_thinking() -> Shape:
@@ -405,8 +416,8 @@ def events_of_other_rooms() -> Shape:
 
 
 SHAPES = (
-    only_started, text_and_thinking, streaming_now, two_turns_with_tools, results_of_all_kinds, repaired_arguments,
-    long_progress, approvals, approved_for_the_thread, inputs, started_twice, failed, interrupted,
+    only_started, forked, text_and_thinking, streaming_now, two_turns_with_tools, results_of_all_kinds,
+    repaired_arguments, long_progress, approvals, approved_for_the_thread, inputs, started_twice, failed, interrupted,
     interrupted_while_it_waited, reused_call_id, never_started_calls, unknown_events, compacted, sums_of_money,
     events_of_other_rooms,
 )  # fmt: skip

@@ -296,6 +296,12 @@ def test_it_tells_the_story_of_a_run():
     assert "ja.open" not in document
 
 
+def test_a_fork_says_where_it_comes_from():
+    run = CompactRun(run_id="run_1", status=RunStatus.COMPLETED, forked_from_run_id="run_<b>", forked_from_turn=3)
+    assert "Forked from run_<b> before turn 3" in Tags(html_of(run)).text
+    assert "Forked from run_<b> before turn 3" in bundle(run, now=START)["text/plain"]
+
+
 def test_a_run_that_goes_on_says_until_when_it_is_told():
     run = CompactRun(run_id="run_1", status=RunStatus.RUNNING, model="demo", first_at=START, last_at=START)
     said = bundle(run, now=START + timedelta(seconds=200), remark="connection: connecting")

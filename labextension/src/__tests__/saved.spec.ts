@@ -41,6 +41,17 @@ test.each([
   expect(parseSaved(value)).toBeNull();
 });
 
+test('where a fork comes from is a run or nothing', () => {
+  expect(parseSaved({ ...KEPT, forkedFromRunId: RUN, forkedFromTurn: 3 })).toMatchObject({
+    forkedFromRunId: RUN,
+    forkedFromTurn: 3
+  });
+  expect(parseSaved({ ...KEPT, forkedFromRunId: '<b>', forkedFromTurn: 'x' })).toMatchObject({
+    forkedFromRunId: null,
+    forkedFromTurn: null
+  });
+});
+
 test('fields of other types are left out, and do not break', () => {
   const run = parseSaved({
     ...KEPT,

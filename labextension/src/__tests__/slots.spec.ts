@@ -32,6 +32,14 @@ test('a prompt, turns and an error stand in their order, each item under a key o
   expect(new Set(keys).size).toBe(keys.length);
 });
 
+test('a fork says where it comes from, and has a prompt only where somebody said something', () => {
+  const fork = { ...RUN, prompt: '', forkedFromRunId: 'run_0', forkedFromTurn: 3 };
+  expect(slotsOf(fork).map(slot => slot.items[0])).toEqual([
+    { kind: 'origin', key: 'origin', runId: 'run_0', turn: 3 }
+  ]);
+  expect(slotsOf({ ...fork, prompt: 'And now?' }).map(slot => slot.key)).toEqual(['origin', 'prompt']);
+});
+
 test('a turn with very many calls becomes many slots, and none is lost', () => {
   const toolCalls = Array.from({ length: 10_000 }, (_, index) => call(`c${index}`));
   const slots = slotsOf({ ...RUN, turns: [{ turn: 0, text: 'All of them.', toolCalls }] });

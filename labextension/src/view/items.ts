@@ -84,6 +84,7 @@ export class SlotView implements ISlotView {
 
 function make(item: Item, scene: IScene): IItemView {
   const views: { readonly [K in Item['kind']]: new (scene: IScene) => IItemView<Extract<Item, { kind: K }>> } = {
+    origin: OriginView,
     prompt: PromptView,
     thinking: ThinkingView,
     text: TextView,
@@ -91,6 +92,21 @@ function make(item: Item, scene: IScene): IItemView {
     error: ErrorView
   };
   return new views[item.kind](scene) as IItemView;
+}
+
+/** Where a forked run comes from: what stood before its first turn is shown there. */
+class OriginView implements IItemView<Extract<Item, { kind: 'origin' }>> {
+  constructor(private readonly _scene: IScene) {}
+
+  readonly node = element('div', 'jp-agent-Run-who');
+
+  update({ runId, turn }: Extract<Item, { kind: 'origin' }>): void {
+    this.node.textContent = plain(this._scene.words.__('Forked from %1 before turn %2', runId, String(turn)));
+  }
+
+  dispose(): void {
+    // There is nothing to let go of.
+  }
 }
 
 /** A prompt of more lines is shown folded. */

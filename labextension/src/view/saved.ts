@@ -48,6 +48,7 @@ export function parseSaved(value: unknown): CompactRun | null {
   if (!isRunId(runId) || !status) {
     return null;
   }
+  const origin = data.text('forkedFromRunId');
   return {
     runId,
     status,
@@ -56,6 +57,8 @@ export function parseSaved(value: unknown): CompactRun | null {
     model: data.text('model') ?? null,
     prompt: data.text('prompt') ?? '',
     pictures: data.number('pictures') ?? 0,
+    forkedFromRunId: isRunId(origin) ? origin : null,
+    forkedFromTurn: data.number('forkedFromTurn') ?? null,
     turns: data.list('turns', MOST_TURNS).map(turn),
     usage: usage(data.part('usage')),
     contextUsed: data.number('contextUsed') ?? 0,

@@ -9,6 +9,7 @@ import type { CompactCall, CompactError, CompactRun, CompactTurn } from '../prot
 /** One thing in the stream. `key` is its own for as long as the run is shown. */
 export type Item =
   | { readonly kind: 'prompt'; readonly key: string; readonly text: string; readonly pictures: number }
+  | { readonly kind: 'origin'; readonly key: string; readonly runId: string; readonly turn: number }
   | { readonly kind: 'thinking'; readonly key: string; readonly turn: CompactTurn }
   | { readonly kind: 'text'; readonly key: string; readonly turn: CompactTurn; readonly isLast: boolean }
   | { readonly kind: 'call'; readonly key: string; readonly call: CompactCall; readonly waits: boolean }
@@ -25,6 +26,10 @@ const CALLS = 25;
 
 export function slotsOf(run: CompactRun): ISlot[] {
   const slots: ISlot[] = [];
+  if (run.forkedFromRunId) {
+    const origin: Item = { kind: 'origin', key: 'origin', runId: run.forkedFromRunId, turn: run.forkedFromTurn ?? 0 };
+    slots.push({ key: 'origin', items: [origin], turn: null });
+  }
   if (run.prompt || run.pictures) {
     const prompt: Item = { kind: 'prompt', key: 'prompt', text: run.prompt ?? '', pictures: run.pictures ?? 0 };
     slots.push({ key: 'prompt', items: [prompt], turn: null });
