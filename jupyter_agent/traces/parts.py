@@ -6,7 +6,7 @@ Ids in these parts are the log's own; the draft of the run makes them ours.
 from collections.abc import Callable
 from typing import Any
 
-from ..records import Image, Part, Text, Thinking, ToolCall, ToolResult
+from ..records import Image, Part, Text, Thinking, ToolCall, ToolResult, clean
 from .look import first, is_list, items, obj, text, written
 
 Miss = Callable[[str], None]
@@ -61,7 +61,7 @@ def _thought(part: dict[str, Any]) -> str:
     said = first(part.get("thinking"), part.get("reasoning"), part.get("content"), part.get("text"))
     if not said:
         said = "\n".join(text(obj(item).get("text")) or "" for item in items(part.get("summary")))
-    return said if isinstance(said, str) else "".join(text(obj(item).get("text")) or "" for item in items(said))
+    return clean(said) if isinstance(said, str) else "".join(text(obj(item).get("text")) or "" for item in items(said))
 
 
 def _mime(part: dict[str, Any]) -> str:

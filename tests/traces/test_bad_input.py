@@ -184,6 +184,12 @@ def test_kinds_that_no_frame_takes(odd):
     assert found.unmapped.df["count"].tolist() == [1]
 
 
+def test_thoughts_that_no_frame_takes():
+    thoughts = [{"type": "thinking", "thinking": "a\ud800"}, {"type": "reasoning", "summary": [{"text": "\0b"}]}]
+    found = imported([HELLO[0], {"role": "assistant", "content": thoughts}])
+    assert found.messages.df["role"].tolist() == ["user", "assistant"]
+
+
 def test_a_pretty_printed_document_is_no_lines():
     assert counts(imported(json.dumps(HELLO, indent=2).encode()))["messages"] == 2
     almost = b"[\n" + b",\n".join(json.dumps(message).encode() for message in HELLO) + b"\n]\n"
