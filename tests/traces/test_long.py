@@ -13,7 +13,7 @@ from jupyter_agent.traces.formats import swe_agent
 from jupyter_agent.traces.importing import read
 from jupyter_agent.traces.long import LongList
 from jupyter_agent.traces.source import Source
-from tests.traces import test_swe_agent
+from tests.traces import test_inspect, test_openhands_files, test_swe_agent
 from tests.traces.counted import counts, lines, unmapped
 from tests.traces.test_bad_input import ANYTHING, HELLO
 from tests.traces.test_properties import STEPS, WRITERS, as_otel
@@ -170,3 +170,14 @@ def test_errors_are_the_packages_own_whatever_is_cut():
     for cut in range(1, len(data)):
         with pytest.raises(AgentError):
             read(Source(data[:cut], at_once=20))
+
+
+@pytest.mark.parametrize("at_once", [1, 200, 2_000])
+def test_members_of_a_log_and_of_an_exported_conversation_are_read_in_parts(at_once):
+    same(*both(test_inspect.zipped(test_inspect.MEMBERS), at_once))
+    events = {
+        f"event_{number:06}_{event['id']}.json": event for number, event in enumerate(test_openhands_files.EVENTS)
+    }
+    same(*both(test_inspect.zipped(events), at_once))
+    bad = test_inspect.zipped({**test_inspect.MEMBERS, "samples/3_epoch_1.json": [[1, 2]] * 100})
+    same(*both(bad, at_once))

@@ -25,32 +25,32 @@ print(len(found.messages), len(found.tool_calls), peak_mb() - before)
 LONG = "0123456789abcdef" * 8_192  # 128 KiB, a tool's output
 
 
-def talk(path):
-    """A conversation of 1,000 calls with long outputs, a message a line."""
+def talk(path, many=1_000):
+    """A conversation of so many calls with long outputs, a message a line."""
     with path.open("w") as stream:
-        for number in range(1_000):
+        for number in range(many):
             call = {"id": "c", "type": "function", "function": {"name": "cat", "arguments": "{}"}}
             stream.write(json.dumps({"role": "assistant", "content": "", "tool_calls": [call]}) + "\n")
             stream.write(json.dumps({"role": "tool", "tool_call_id": "c", "content": f"{number} {LONG}"}) + "\n")
-    return 2_000, 1_000
+    return 2 * many, many
 
 
 def document(path):
-    """The same conversation as one JSON document."""
-    counted = talk(path)
+    """A conversation as one JSON document."""
+    counted = talk(path, 400)
     path.write_text('{"messages": [' + path.read_text().strip().replace("\n", ", ") + "]}")
     return counted
 
 
 def samples(path):
-    """A log of Inspect as one JSON document, of two samples with 50 megabytes each."""
+    """A log of Inspect as one JSON document, of two samples with 25 megabytes each."""
     call = {**test_inspect.model_event(A2, None, 1), "input": [{"role": "user", "content": LONG}]}
     sample = {"id": 1, "epoch": 1, "messages": [A2], "events": []}
     with path.open("w") as stream:
         stream.write(json.dumps({**test_inspect.HEADER, "samples": []})[:-2])
         for number in range(2):
             stream.write(", " * number + json.dumps(sample)[:-2])
-            stream.write(", ".join([json.dumps(call)] * 400) + "]}")
+            stream.write(", ".join([json.dumps(call)] * 200) + "]}")
         stream.write("]}")
     return 2, 0
 
@@ -81,11 +81,11 @@ def spans(path):
     ("write", "name"),
     [(talk, "talk.jsonl"), (document, "talk.json"), (samples, "log.json"), (log, "log.eval"), (spans, "spans.jsonl")],
 )
-def test_a_hundred_megabytes_are_read_in_a_part_of_that(tmp_path, write, name):
+def test_many_megabytes_are_read_in_a_part_of_that(tmp_path, write, name):
     path = tmp_path / name
     expected = write(path)
     size_mb = path.stat().st_size / 2**20
-    assert size_mb > 90
+    assert size_mb > 45
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, path], capture_output=True, text=True, timeout=110, check=True
     )
