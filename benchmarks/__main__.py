@@ -3,5 +3,5 @@
 import subprocess
 import sys
 
-for name in ("journal", "fanout", "frames", "view"):
+for name in ("journal", "fanout", "frames", "storage", "view"):
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]], check=True)
