@@ -372,7 +372,7 @@ INSERT INTO blob_refs (key, run_id, user_id) VALUES ('0000', 'r', 'alice');
 """
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0009"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009"])
 async def test_what_an_earlier_version_kept_is_there_after_its_migration(empty, revision):
     at_revision(empty, revision)
     with connected(empty) as connection:
