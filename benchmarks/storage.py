@@ -38,8 +38,8 @@ THREADS = 1_000
 TIMES = 30
 BATCH = 1_000
 BEAT_S = 0.005
-START_S = 0.08
-"""For how long the crowd waits for each of its runs to be started."""
+TRIED = 20
+"""Runs that are started before the crowd, to see how long that takes."""
 DATABASE_OF_OURS = "jupyter_agent_benchmark"
 
 
@@ -219,13 +219,17 @@ async def crowd(table: Table, folder: Path, dose: Dose, url: str, name: str) -> 
         waits = [start_s + chance.uniform(0, dose.turn_s), *(dose.turn_s for _ in range(dose.turns - 1))]
         return [*({"wait_s": wait_s, "text": "I look. ", "calls": [call]} for wait_s in waits), {"text": "Done."}]
 
+    trying = time.monotonic()
+    tried = [await world.start([{"text": "Done."}]) for _ in range(TRIED)]
+    # All have started before the first one goes on.
+    starts_s = 2 * dose.crowd * (time.monotonic() - trying) / TRIED
+    await asyncio.gather(*map(world.end, tried))
     starting = time.monotonic()
     for number in range(dose.crowd):
-        # All have started before the first one goes on.
-        left_s = START_S * dose.crowd - (time.monotonic() - starting)
+        left_s = starts_s - (time.monotonic() - starting)
         await world.start(script(max(left_s, 0.0)), metadata={"number": number})
     started_s = time.monotonic() - starting
-    await asyncio.sleep(START_S * dose.crowd - started_s)
+    await asyncio.sleep(starts_s - started_s)
     going_on = len(world.runner.active_run_ids)
     process = psutil.Process()
     cpu_s, began = sum(process.cpu_times()[:2]), time.monotonic()
