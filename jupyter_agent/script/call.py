@@ -1,0 +1,46 @@
+"""One `agent()` of a workflow as it was said, and the caps that hold for all of them."""
+
+from typing import Any, Final
+
+from msgspec import Struct
+
+from .attachment import Attachment
+
+MAX_AT_ONCE: Final = 16
+"""Agents that work at the same time in one run of a workflow."""
+
+MAX_CALLS: Final = 1_000
+"""Calls of one run of a workflow."""
+
+MAX_ITEMS: Final = 4_096
+"""Items of one `parallel` or `pipeline`."""
+
+MAX_TRIES: Final = 5
+"""Answers that a call with a schema may give, each told what was wrong with the one before."""
+
+DEFAULT_TIMEOUT_S: Final = 300.0
+
+
+class AgentCall(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
+    """What `agent(…)` says, plain data only.
+
+    `schema` is a JSON Schema of the answer, None for text. `tools` are names of tools to allow, None for all of them.
+    `budget` has `turns`, `tool_calls`, `tokens`, `cost`, `seconds`. `label` and `phase` are for people and never count
+    for what is reused. `fresh` runs live and replaces; `side_effects` is for calls that change the world: they are
+    neither repeated nor replayed without a word. `retries` is how often a failed call is tried again, `timeout_s` how
+    long one may take, None for the workflow's own limit.
+    """
+
+    prompt: str
+    label: str | None = None
+    phase: str | None = None
+    schema: dict[str, Any] | None = None
+    model: str | None = None
+    tools: tuple[str, ...] | None = None
+    agent: str | None = None
+    budget: dict[str, Any] | None = None
+    attach: tuple[Attachment, ...] = ()
+    fresh: bool = False
+    side_effects: bool = False
+    retries: int = 0
+    timeout_s: float | None = None

@@ -1,0 +1,185 @@
+"""The words themselves, bound to a host: what a cell of a workflow finds in its namespace."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any, Literal
+
+from ..exceptions import Conflict, InvalidRequest
+from . import prelude
+from .attachment import Attachment
+from .call import MAX_AT_ONCE, MAX_ITEMS, AgentCall
+from .host import BudgetView, CallHost
+from .schema import schema_of
+
+OnError = Literal["none", "raise"]
+
+
+def prelude_source() -> str:
+    """Returns the text of `parallel` and `pipeline`, for an interpreter that has no modules of ours."""
+    return files(__package__).joinpath("prelude.py").read_text(encoding="utf-8")
+
+
+class Pending:
+    """A call that was made and has not started: it starts when it is awaited, or scheduled by `parallel` or
+    `pipeline`."""
+
+    __slots__ = ("_is_started", "_start", "call")
+
+    def __init__(self, call: AgentCall, start: Callable[[AgentCall], Awaitable[Any]]) -> None:
+        self.call = call
+        self._start = start
+        self._is_started = False
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        if self._is_started:
+            raise Conflict(f"The call {self.name!r} was awaited before. Keep its result, or call agent(…) again.")
+        self._is_started = True
+        return self._start(self.call).__await__()
+
+    @property
+    def name(self) -> str:
+        return self.call.label or _shortened(self.call.prompt)
+
+    def __repr__(self) -> str:
+        return f"<call {self.name!r}, {'started' if self._is_started else 'not started: await it'}>"
+
+
+class Words:
+    """`agent`, `parallel`, `pipeline`, `phase`, `log`, `args` and `budget` over one host."""
+
+    def __init__(self, host: CallHost, *, attach: Callable[[Any], tuple[Attachment, ...]] | None = None) -> None:
+        """`attach` makes attachments of what `agent(…, attach=…)` was given."""
+        self._host = host
+        self._attach = attach or _attachments_alone
+        self._phase: str | None = None
+
+    def namespace(self) -> dict[str, Any]:
+        """Returns the words by their names. `args` and `budget` are read when this is called."""
+        return {
+            "agent": self.agent,
+            "parallel": self.parallel,
+            "pipeline": self.pipeline,
+            "phase": self.phase,
+            "log": self.log,
+            "args": self.args,
+            "budget": self.budget,
+        }
+
+    @property
+    def args(self) -> Mapping[str, Any]:
+        return MappingProxyType(dict(self._host.args))
+
+    @property
+    def budget(self) -> BudgetView:
+        return self._host.budget
+
+    def agent(  # noqa: PLR0913 - the word has these options
+        self,
+        prompt: str,
+        *,
+        label: str | None = None,
+        phase: str | None = None,
+        schema: Any = None,
+        model: str | None = None,
+        tools: Iterable[str] | None = None,
+        agent: str | None = None,
+        budget: Mapping[str, Any] | None = None,
+        attach: Any = None,
+        fresh: bool = False,
+        side_effects: bool = False,
+        retries: int = 0,
+        timeout: float | None = None,
+    ) -> Pending:
+        """Returns a call: `await` it for its answer, as text, or as the validated object where `schema` is given.
+
+        `schema` is a JSON Schema, or a dict of name: type. `timeout` is in seconds, 300 by default. Awaiting raises the
+        call's failure. Raises InvalidRequest.
+        """
+        said: Any = prompt
+        if not isinstance(said, str) or not said.strip():
+            raise InvalidRequest(f"agent() needs a prompt with some text; it got {prompt!r}.")
+        if retries < 0 or (timeout is not None and timeout <= 0):
+            raise InvalidRequest(f"agent() takes retries from 0 and a timeout above 0; it got {retries} and {timeout}.")
+        if isinstance(tools, str):
+            raise InvalidRequest(f"tools is a list of names: write [{tools!r}].")
+        call = AgentCall(
+            prompt=prompt, label=label, phase=phase or self._phase, schema=schema_of(schema), model=model,
+            tools=None if tools is None else tuple(tools), agent=agent, budget=dict(budget) if budget else None,
+            attach=self._attach(attach) if attach is not None else (), fresh=fresh, side_effects=side_effects,
+            retries=retries, timeout_s=timeout,
+        )  # fmt: skip
+        return Pending(call, self._host.agent)
+
+    async def parallel(
+        self, calls: Iterable[Awaitable[Any]], *, limit: int | None = None, on_error: OnError = "none"
+    ) -> list[Any]:
+        """Runs the calls at the same time and returns their results in order once all are done.
+
+        A failed one is None and its error is recorded; `on_error="raise"` raises the first. Raises InvalidRequest
+        for more than 4,096, before anything starts.
+        """
+        listed = list(calls)
+        for index, call in enumerate(listed):
+            if not inspect.isawaitable(call):
+                raise InvalidRequest(f"parallel() takes calls like agent(…); item {index} is {call!r}.")
+        return await prelude.parallel(listed, self._width(limit, listed), on_error, self._check, self._note)
+
+    async def pipeline(
+        self, items: Iterable[Any], *stages: Callable[..., Any], limit: int | None = None, on_error: OnError = "none"
+    ) -> list[Any]:
+        """Sends each item through the stages on its own, without waiting for the others, and returns the results in
+        order.
+
+        A stage gets `(previous, item, index)` and returns a value or a call. A failed item is None and skips its
+        later stages. Raises InvalidRequest for more than 4,096 items, before anything starts.
+        """
+        listed = list(items)
+        return await prelude.pipeline(
+            listed, stages, self._width(limit, listed), on_error, self._check, self._note, _settle
+        )
+
+    def phase(self, title: str) -> None:
+        """Says that a named stretch begins; later calls belong to it."""
+        self._phase = title
+        self._host.phase(title)
+
+    def log(self, message: str) -> None:
+        """Tells people how far it is."""
+        self._host.log(str(message))
+
+    def _width(self, limit: int | None, items: list[Any]) -> int:
+        # Without a limit all are scheduled: what is in the store needs no turn, and the host lets 16 work at once.
+        return len(items) if limit is None else limit
+
+    def _check(self, count: int, limit: int, on_error: str) -> None:
+        if count > MAX_ITEMS:
+            raise InvalidRequest(
+                f"{count:,} items are more than the {MAX_ITEMS:,} of one parallel or pipeline; nothing was started. "
+                "Work in batches."
+            )
+        if limit < 1 and count:
+            raise InvalidRequest(f"limit must be at least 1, not {limit}; {MAX_AT_ONCE} agents work at once anyway.")
+        if on_error not in ("none", "raise"):
+            raise InvalidRequest(f"on_error is 'none' or 'raise', not {on_error!r}.")
+
+    def _note(self, word: str, index: int, fault: Exception) -> None:
+        self._host.log(f"{word}: item {index} failed: {type(fault).__name__}: {fault}")
+
+
+async def _settle(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+def _attachments_alone(given: Any) -> tuple[Attachment, ...]:
+    listed = given if isinstance(given, list | tuple) else [given]
+    for one in listed:
+        if not isinstance(one, Attachment):
+            raise InvalidRequest(f"{type(one).__name__} cannot be attached here.")
+    return tuple(listed)
+
+
+def _shortened(text: str, chars: int = 60) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= chars else f"{line[: chars - 1]}…"
