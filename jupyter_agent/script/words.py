@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from ..exceptions import Conflict, InvalidRequest
 from . import prelude
-from .attachment import Attachment
 from .call import MAX_AT_ONCE, MAX_ITEMS, AgentCall
+from .content import attachments
 from .host import BudgetView, CallHost
 from .schema import schema_of
 
@@ -49,10 +49,8 @@ class Pending:
 class Words:
     """`agent`, `parallel`, `pipeline`, `phase`, `log`, `args` and `budget` over one host."""
 
-    def __init__(self, host: CallHost, *, attach: Callable[[Any], tuple[Attachment, ...]] | None = None) -> None:
-        """`attach` makes attachments of what `agent(…, attach=…)` was given."""
+    def __init__(self, host: CallHost) -> None:
         self._host = host
-        self._attach = attach or _attachments_alone
         self._phase: str | None = None
 
     def namespace(self) -> dict[str, Any]:
@@ -107,7 +105,7 @@ class Words:
         call = AgentCall(
             prompt=prompt, label=label, phase=phase or self._phase, schema=schema_of(schema), model=model,
             tools=None if tools is None else tuple(tools), agent=agent, budget=dict(budget) if budget else None,
-            attach=self._attach(attach) if attach is not None else (), fresh=fresh, side_effects=side_effects,
+            attach=attachments(attach) if attach is not None else (), fresh=fresh, side_effects=side_effects,
             retries=retries, timeout_s=timeout,
         )  # fmt: skip
         return Pending(call, self._host.agent)
@@ -170,14 +168,6 @@ class Words:
 
 async def _settle(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
-
-
-def _attachments_alone(given: Any) -> tuple[Attachment, ...]:
-    listed = given if isinstance(given, list | tuple) else [given]
-    for one in listed:
-        if not isinstance(one, Attachment):
-            raise InvalidRequest(f"{type(one).__name__} cannot be attached here.")
-    return tuple(listed)
 
 
 def _shortened(text: str, chars: int = 60) -> str:
