@@ -98,6 +98,10 @@ class FlowRunNotFound(NotFound):
     code = "flow_run_not_found"
 
 
+class WorkflowRunNotFound(NotFound):
+    code = "workflow_run_not_found"
+
+
 class UnknownModel(NotFound):
     code = "unknown_model"
 
@@ -184,6 +188,24 @@ class BudgetExceeded(AgentError):
     """A limit is used up; `details` has `limit`, `allowed` and `used`."""
 
     code = "budget_exceeded"
+
+
+class TooManyCalls(Conflict):
+    """A run of a workflow made as many calls as it may; `details` has `allowed`."""
+
+    code = "too_many_calls"
+
+
+class CallTimedOut(AgentError):
+    """A call of a workflow took longer than it may."""
+
+    code = "call_timed_out"
+
+
+class SchemaNotSatisfied(AgentError):
+    """A call's answers never had the form that it asked for; `details` has `wrong`, what was wrong with the last."""
+
+    code = "schema_not_satisfied"
 
 
 class LoopDetected(AgentError):

@@ -609,6 +609,55 @@ class InputNeeded(Record, frozen=True, kw_only=True):
     status: AskStatus = AskStatus.PENDING
 
 
+# --- workflows --------------------------------------------------------------------------------------------------
+
+
+class WorkflowRun(Record, frozen=True, kw_only=True):
+    """One pass of a workflow: in it each stored result is claimed at most once. `project` is the server's workspace."""
+
+    workflow_run_id: str
+    user_id: str
+    workflow: str
+    project: str
+    created_at: datetime
+    updated_at: datetime
+    args: dict[str, Any] = {}
+    kernel_id: str | None = None
+
+
+class StoredCall(Record, frozen=True, kw_only=True):
+    """A call of a workflow, as a row: in flight, or done with its answer. A call that failed has none.
+
+    `key` is the hash of `fields`, what determines the answer; `number` orders results of a key, lowest first. `said` is
+    the call as it was said. `run_id` is the run that answers or answered it, the `tries`-th one. `answer` is the run's
+    text; one with a schema is JSON that satisfies it. `replaces` is the call whose place it takes when it is done.
+    `tokens` and `cost` are of all tries, None where unknown.
+    """
+
+    call_id: str
+    user_id: str
+    workflow: str
+    project: str
+    key: str
+    fields: dict[str, Any]
+    said: dict[str, Any]
+    created_at: datetime
+    used_at: datetime
+    number: int = 0
+    label: str | None = None
+    cell: str | None = None
+    position: int = 0
+    is_done: bool = False
+    run_id: str | None = None
+    tries: int = 0
+    answer: str | None = None
+    tokens: int | None = None
+    cost: float | None = None
+    seconds: float | None = None
+    done_at: datetime | None = None
+    replaces: str | None = None
+
+
 class Page(Record, Generic[T], frozen=True, kw_only=True):
     """A keyset page. `next_cursor` is None on the last."""
 

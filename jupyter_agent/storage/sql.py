@@ -32,6 +32,7 @@ from ..records import (
 )
 from . import queries
 from .asks import SqlAsks
+from .calls import SqlCalls
 from .contract import FIRST_LEASE_NO, Holder
 from .cursors import Key, encode_cursor
 from .database import Clash, checked, numbers_after, patient
@@ -63,7 +64,7 @@ from .tables import (
 )
 
 
-class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlows):
+class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlows, SqlCalls):
     """The RowStore over a database. Raises StorageError for whatever the database cannot do."""
 
     # --- threads ------------------------------------------------------------------------------------------------

@@ -1,0 +1,294 @@
+"""Calls of workflows as rows: results in a list per key, and claims of them by passes.
+
+A pass claims each result once, the oldest first; passes do not compete. A call in flight can be claimed like a result:
+whoever claims it waits for the same answer.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ..exceptions import Conflict, WorkflowRunNotFound
+from ..records import Principal, StoredCall, WorkflowRun, clean, utc_now
+from . import queries
+from .database import Database, patient
+from .workflow_tables import call_claims, call_of, call_results, call_values, workflow_run_of, workflow_runs
+
+KEYS_AT_ONCE: Final = 400
+"""Databases bound how many values a statement may name."""
+NEAREST: Final = 20
+
+
+class Claim(NamedTuple):
+    """What a pass asks for: the first unclaimed result of a key, for a cell. With `fresh` none is taken."""
+
+    key: str
+    cell: str | None = None
+    fresh: bool = False
+
+
+class SqlCalls(Database):
+    """The part of SqlRows that keeps what workflows were answered."""
+
+    # --- passes -------------------------------------------------------------------------------------------------
+
+    async def create_workflow_run(self, run: WorkflowRun) -> WorkflowRun:
+        """Keeps a pass; the same one twice is one. Raises Conflict where its id is another's."""
+
+        async def create(db: AsyncConnection) -> WorkflowRun:
+            its = workflow_runs.c.workflow_run_id == run.workflow_run_id
+            if await queries.first(db, sa.select(workflow_runs).where(its)) is None:
+                await db.execute(sa.insert(workflow_runs).values(**clean(msgspec.structs.asdict(run))))
+            made = workflow_run_of((await db.execute(sa.select(workflow_runs).where(its))).mappings().one())
+            if (made.user_id, made.workflow, made.project) != (run.user_id, run.workflow, run.project):
+                raise Conflict(f"The id {run.workflow_run_id!r} is taken: leave it out, or choose another.")
+            return made
+
+        return await self._write(create)
+
+    @patient
+    async def get_workflow_run(self, workflow_run_id: str, *, by: Principal) -> WorkflowRun:
+        """Raises WorkflowRunNotFound."""
+        async with self._reading() as db:
+            return workflow_run_of(await _run_row(db, workflow_run_id, by=by))
+
+    # --- claims -------------------------------------------------------------------------------------------------
+
+    async def claim_calls(
+        self, workflow_run_id: str, wanted: Sequence[Claim], *, by: Principal
+    ) -> Sequence[StoredCall | None]:
+        """Claims for each the first result of its key that this pass has not claimed, in order; None where there is
+        none left. Raises WorkflowRunNotFound."""
+
+        async def claim(db: AsyncConnection) -> Sequence[StoredCall | None]:
+            run = workflow_run_of(await _run_row(db, workflow_run_id, by=by))
+            left = await _unclaimed(db, run, {one.key for one in wanted})
+            found = [None if one.fresh or not left[one.key] else left[one.key].pop() for one in wanted]
+            await _claim(db, run, [(call, one.cell) for call, one in zip(found, wanted, strict=True) if call])
+            return found
+
+        return await self._write(claim)
+
+    async def start_calls(
+        self, workflow_run_id: str, calls: Sequence[StoredCall], *, by: Principal
+    ) -> Sequence[StoredCall]:
+        """Keeps calls that are about to run and claims them for this pass; returns them with their numbers.
+
+        One whose said call is `fresh` is to replace the first result of its key that this pass has not claimed. Raises
+        WorkflowRunNotFound.
+        """
+
+        async def start(db: AsyncConnection) -> Sequence[StoredCall]:
+            run = workflow_run_of(await _run_row(db, workflow_run_id, by=by))
+            highest = sa.select(sa.func.coalesce(sa.func.max(call_results.c.number), 0)).where(_is_in(run))
+            number = (await db.execute(highest)).scalar_one()
+            left = await _unclaimed(db, run, {call.key for call in calls if call.said.get("fresh")})
+            started = []
+            for place, call in enumerate(calls, 1):
+                old = left[call.key].pop() if call.said.get("fresh") and left[call.key] else None
+                mine = {"user_id": run.user_id, "workflow": run.workflow, "project": run.project}
+                started.append(
+                    msgspec.structs.replace(
+                        call, **mine, number=number + place, replaces=old.call_id if old is not None else None
+                    )
+                )
+            if started:
+                await db.execute(sa.insert(call_results), [call_values(call) for call in started])
+            await _claim(db, run, [(call, call.cell) for call in started])
+            return started
+
+        return await self._write(start)
+
+    async def release_claims(self, workflow_run_id: str, *, by: Principal, cell: str | None = None) -> int:
+        """Lets go of what a cell claimed in this pass, or of all without one; returns how many."""
+
+        async def release(db: AsyncConnection) -> int:
+            await _run_row(db, workflow_run_id, by=by)
+            its = call_claims.c.workflow_run_id == workflow_run_id
+            if cell is not None:
+                its &= call_claims.c.cell == clean(cell)
+            return int((await db.execute(sa.delete(call_claims).where(its))).rowcount)
+
+        return await self._write(release)
+
+    @patient
+    async def count_claims(self, workflow_run_id: str) -> int:
+        """Returns how many calls this pass holds."""
+        counted = sa.select(sa.func.count()).where(call_claims.c.workflow_run_id == workflow_run_id)
+        async with self._reading() as db:
+            return int((await db.execute(counted)).scalar_one())
+
+    # --- results ------------------------------------------------------------------------------------------------
+
+    async def update_call(self, call_id: str, **changed: Any) -> None:
+        """Says which run answers a call in flight, and which try that is."""
+        values = {name: clean(value) for name, value in changed.items()}
+        await self._write(
+            lambda db: db.execute(
+                sa.update(call_results)
+                .where(call_results.c.call_id == call_id, sa.not_(call_results.c.is_done))
+                .values(**values)
+            )
+        )
+
+    async def finish_call(self, call: StoredCall) -> None:
+        """Stores the answer of a call; once done it stays as it is. The call that it replaces goes, and it takes its
+        place."""
+
+        async def finish(db: AsyncConnection) -> None:
+            values = call_values(call)
+            if call.replaces is not None:
+                its = sa.select(call_results.c.number).where(call_results.c.call_id == call.replaces)
+                place = (await db.execute(its)).scalar()
+                values["number"] = call.number if place is None else place
+                await _delete(db, [call.replaces])
+            named = ("number", "is_done", "run_id", "tries", "answer", "tokens", "cost", "seconds", "size", "done_at")
+            await db.execute(
+                sa.update(call_results)
+                .where(call_results.c.call_id == call.call_id, sa.not_(call_results.c.is_done))
+                .values(**{name: values[name] for name in named}, replaces=None)
+            )
+
+        await self._write(finish)
+
+    async def drop_calls(self, call_ids: Iterable[str]) -> None:
+        """Deletes calls with their claims: those that failed, or are forgotten."""
+        named = list(call_ids)
+        await self._write(lambda db: _delete(db, named))
+
+    @patient
+    async def get_calls(self, call_ids: Sequence[str], *, by: Principal) -> Sequence[StoredCall]:
+        """Returns those of the calls that there are, in any order."""
+        found: list[StoredCall] = []
+        async with self._reading() as db:
+            for at in range(0, len(call_ids), KEYS_AT_ONCE):
+                its = call_results.c.call_id.in_(call_ids[at : at + KEYS_AT_ONCE])
+                rows = await db.execute(sa.select(call_results).where(queries.is_of(call_results, by), its))
+                found += map(call_of, rows.mappings())
+        return found
+
+    @patient
+    async def calls_in_flight(self) -> Sequence[StoredCall]:
+        """Returns all calls that have no answer yet, oldest first."""
+        async with self._reading() as db:
+            query = sa.select(call_results).where(sa.not_(call_results.c.is_done)).order_by(call_results.c.created_at)
+            return [call_of(row) for row in (await db.execute(query)).mappings()]
+
+    @patient
+    async def list_calls(self, workflow: str, project: str, *, by: Principal) -> Sequence[StoredCall]:
+        """Returns the results of a workflow, in the order of their numbers."""
+        its = (queries.is_of(call_results, by), call_results.c.workflow == clean(workflow))
+        query = sa.select(call_results).where(*its, call_results.c.project == project, call_results.c.is_done)
+        async with self._reading() as db:
+            rows = await db.execute(query.order_by(call_results.c.number, call_results.c.call_id))
+            return [call_of(row) for row in rows.mappings()]
+
+    @patient
+    async def nearest_calls(self, run: WorkflowRun, labels: Iterable[str | None]) -> dict[str | None, list[StoredCall]]:
+        """Returns the newest done calls of each label, newest first: what a call is compared with to explain a miss."""
+        found: dict[str | None, list[StoredCall]] = {}
+        async with self._reading() as db:
+            for label in set(labels):
+                is_named = call_results.c.label.is_(None) if label is None else call_results.c.label == clean(label)
+                query = sa.select(call_results).where(_is_in(run), is_named, call_results.c.is_done)
+                rows = await db.execute(query.order_by(call_results.c.number.desc()).limit(NEAREST))
+                found[label] = [call_of(row) for row in rows.mappings()]
+        return found
+
+    async def forget_calls(self, workflow: str, project: str, *, by: Principal, label: str | None = None) -> int:
+        """Deletes the results of a workflow, or those with this label; what is in flight stays. Returns how many."""
+
+        async def forget(db: AsyncConnection) -> int:
+            its = queries.is_of(call_results, by) & (call_results.c.workflow == clean(workflow))
+            its &= (call_results.c.project == project) & call_results.c.is_done
+            if label is not None:
+                its &= call_results.c.label == clean(label)
+            gone = list((await db.execute(sa.select(call_results.c.call_id).where(its))).scalars())
+            await _delete(db, gone)
+            return len(gone)
+
+        return await self._write(forget)
+
+    async def trim_calls(self, *, unused_since: datetime | None = None, larger_than: int | None = None) -> int:
+        """Deletes results that nobody used since then, and the least recently used ones until all of them together
+        take no more than this many bytes. Returns how many."""
+
+        async def trim(db: AsyncConnection) -> int:
+            gone: list[str] = []
+            done = sa.select(call_results.c.call_id).where(call_results.c.is_done)
+            if unused_since is not None:
+                gone += (await db.execute(done.where(call_results.c.used_at < unused_since))).scalars()
+                await _delete(db, gone)
+            if larger_than is not None:
+                newest = (call_results.c.used_at.desc(), call_results.c.call_id)
+                sums = sa.func.sum(call_results.c.size).over(order_by=newest, rows=(None, 0))
+                ranked = sa.select(call_results.c.call_id, sums.label("total")).where(call_results.c.is_done).subquery()
+                over = (await db.execute(sa.select(ranked.c.call_id).where(ranked.c.total > larger_than))).scalars()
+                more = list(over)
+                await _delete(db, more)
+                gone += more
+            return len(gone)
+
+        return await self._write(trim)
+
+
+def _is_in(run: WorkflowRun) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        call_results.c.user_id == run.user_id,
+        call_results.c.project == run.project,
+        call_results.c.workflow == run.workflow,
+    )
+
+
+async def _run_row(db: AsyncConnection, workflow_run_id: str, *, by: Principal) -> Any:
+    its = workflow_runs.c.workflow_run_id == clean(workflow_run_id)
+    row = await queries.first(db, sa.select(workflow_runs).where(queries.is_of(workflow_runs, by), its))
+    if row is None:
+        raise WorkflowRunNotFound(f"There is no workflow run {workflow_run_id!r}.")
+    return row
+
+
+async def _unclaimed(db: AsyncConnection, run: WorkflowRun, keys: set[str]) -> defaultdict[str, list[StoredCall]]:
+    """Returns the results of each key that this pass has not claimed, the first one last."""
+    left: defaultdict[str, list[StoredCall]] = defaultdict(list)
+    its = sa.and_(call_claims.c.call_id == call_results.c.call_id, call_claims.c.workflow_run_id == run.workflow_run_id)
+    free = sa.select(call_results).where(_is_in(run), sa.not_(sa.exists().where(its)))
+    ordered = sorted(keys)
+    for at in range(0, len(ordered), KEYS_AT_ONCE):
+        query = free.where(call_results.c.key.in_(ordered[at : at + KEYS_AT_ONCE]))
+        rows = await db.execute(query.order_by(call_results.c.number.desc(), call_results.c.call_id.desc()))
+        for row in rows.mappings():
+            left[row["key"]].append(call_of(row))
+    return left
+
+
+async def _claim(db: AsyncConnection, run: WorkflowRun, claimed: Sequence[tuple[StoredCall, str | None]]) -> None:
+    if not claimed:
+        return
+    now = utc_now()
+    await db.execute(
+        sa.insert(call_claims),
+        [
+            {
+                "workflow_run_id": run.workflow_run_id, "call_id": call.call_id, "cell": clean(cell),
+                "claimed_at": now,
+            }
+            for call, cell in claimed
+        ],
+    )  # fmt: skip
+    names = [call.call_id for call, _ in claimed]
+    for at in range(0, len(names), KEYS_AT_ONCE):
+        its = call_results.c.call_id.in_(names[at : at + KEYS_AT_ONCE])
+        await db.execute(sa.update(call_results).where(its).values(used_at=now))
+
+
+async def _delete(db: AsyncConnection, call_ids: Sequence[str]) -> None:
+    for at in range(0, len(call_ids), KEYS_AT_ONCE):
+        named = call_ids[at : at + KEYS_AT_ONCE]
+        await db.execute(sa.delete(call_claims).where(call_claims.c.call_id.in_(named)))
+        await db.execute(sa.delete(call_results).where(call_results.c.call_id.in_(named)))

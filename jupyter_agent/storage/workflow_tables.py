@@ -1,0 +1,82 @@
+"""The tables of workflows: passes, results of calls, claims of them."""
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from ..records import StoredCall, WorkflowRun, clean
+from .tables import TEXT, Row, UtcTime, metadata
+
+workflow_runs = sa.Table(
+    "workflow_runs",
+    metadata,
+    sa.Column("workflow_run_id", TEXT, primary_key=True),
+    sa.Column("user_id", TEXT, nullable=False),
+    sa.Column("workflow", TEXT, nullable=False),
+    sa.Column("project", TEXT, nullable=False),
+    sa.Column("args", sa.JSON, nullable=False),
+    sa.Column("kernel_id", TEXT),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("updated_at", UtcTime, nullable=False),
+    sa.Index("workflow_runs_of_user", "user_id", "created_at", "workflow_run_id"),
+)
+
+call_results = sa.Table(
+    "call_results",
+    metadata,
+    sa.Column("call_id", TEXT, primary_key=True),
+    sa.Column("user_id", TEXT, nullable=False),
+    sa.Column("workflow", TEXT, nullable=False),
+    sa.Column("project", TEXT, nullable=False),
+    sa.Column("key", TEXT, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("fields", sa.JSON, nullable=False),
+    sa.Column("said", sa.JSON, nullable=False),
+    sa.Column("label", TEXT),
+    sa.Column("cell", TEXT),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("is_done", sa.Boolean, nullable=False),
+    sa.Column("run_id", TEXT),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("answer", TEXT),
+    sa.Column("tokens", sa.BigInteger),
+    sa.Column("cost", sa.Float),
+    sa.Column("seconds", sa.Float),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("used_at", UtcTime, nullable=False),
+    sa.Column("done_at", UtcTime),
+    sa.Column("replaces", TEXT),
+    sa.Index("calls_by_key", "user_id", "project", "workflow", "key", "number"),
+    sa.Index("calls_by_label", "user_id", "project", "workflow", "label", "number"),
+    sa.Index("calls_by_number", "user_id", "project", "workflow", "number"),
+    sa.Index("calls_by_use", "used_at"),
+)
+"""`size` is in bytes: what the limits of the store count."""
+_IS_IN_FLIGHT = sa.not_(call_results.c.is_done)
+sa.Index("calls_in_flight", call_results.c.call_id, sqlite_where=_IS_IN_FLIGHT, postgresql_where=_IS_IN_FLIGHT)
+
+call_claims = sa.Table(
+    "call_claims",
+    metadata,
+    sa.Column("workflow_run_id", TEXT, sa.ForeignKey("workflow_runs.workflow_run_id"), primary_key=True),
+    sa.Column("call_id", TEXT, sa.ForeignKey("call_results.call_id"), primary_key=True),
+    sa.Column("cell", TEXT),
+    sa.Column("claimed_at", UtcTime, nullable=False),
+    sa.Index("claims_of_call", "call_id"),
+)
+
+
+def call_values(call: StoredCall) -> dict[str, Any]:
+    values = {name: clean(value) for name, value in msgspec.structs.asdict(call).items()}
+    size = len((values["answer"] or "").encode()) + len(msgspec.json.encode([values["fields"], values["said"]]))
+    return values | {"size": size}
+
+
+def call_of(row: Row) -> StoredCall:
+    return StoredCall(**{name: row[name] for name in StoredCall.__struct_fields__})
+
+
+def workflow_run_of(row: Row) -> WorkflowRun:
+    return WorkflowRun(**row)
