@@ -32,8 +32,8 @@ MAY_IMPORT = {
     "models": GROUND,
     "tools": GROUND,
     "runtime": GROUND | {"storage", "journal", "models", "tools"},
-    "workflow": GROUND | {"storage", "journal", "runtime", "script"},
-    "gateway": GROUND | {"protocol", "storage", "journal", "models", "tools", "runtime", "workflow"},
+    "workflow": GROUND | {"storage", "journal", "models", "tools", "runtime", "script"},
+    "gateway": GROUND | {"protocol", "storage", "journal", "models", "tools", "runtime", "script", "workflow"},
     # the kernel tower
     "script": GROUND,
     "client": GROUND | {"protocol", "script"},

@@ -242,6 +242,7 @@ class AgentGateway(ExtensionApp):
         reason = self.tools_off_reason
         return Plan(
             folder=self.folder,
+            project=workspace_folder(Path(), self.workspace_path).name,
             database_url=self.database_url or self._told_database_url,
             lease_ttl_s=self.lease_ttl_s,
             default_model=self.default_model,

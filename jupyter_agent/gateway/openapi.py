@@ -25,6 +25,7 @@ WITHOUT_BODY: Final = {
 
 PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "workflow": {"type": "string", "minLength": 1, "maxLength": 200},
 }
 _ID: Final = {"type": "string", "pattern": f"^{ID_PATTERN}$"}
 _GROUP: Final = re.compile(r"\(\?P<(\w+)>[^)]*\)")

@@ -18,6 +18,8 @@ from ..runtime import Leaseholder, Runner, RunnerSettings
 from ..runtime.history import load_turns
 from ..storage import Storage, open_storage
 from ..tools import Toolbox, first_toolbox
+from ..workflow.calls import Calls
+from ..workflow.resolving import Resolver
 from .actions import Actions
 from .changes import Changes
 from .client_tools import ClientTools
@@ -38,6 +40,7 @@ class Plan:
     """What the operator decided, ready to open. `replay` is given by `open_rooms`."""
 
     folder: Path
+    project: str
     database_url: str = field(repr=False)
     lease_ttl_s: float
     default_model: str
@@ -62,6 +65,7 @@ class Rooms:
     toolbox: Toolbox
     runner: Runner
     actions: Actions
+    calls: Calls
     sweeper: Sweeper
     changes: Changes
     client_tools: ClientTools
@@ -73,6 +77,7 @@ class Rooms:
     async def close(self) -> None:
         """Lets runs go within five seconds, so that a server that starts again takes them up."""
         await self.sweeper.close()
+        await self.calls.close()
         await self.runner.close()
         await self.actions.drain(timeout_s=1.0)
         await self.environment.close()
@@ -134,6 +139,15 @@ async def open_rooms(
         taken_up = await runner.recover()
         if taken_up:
             log.info("Took up %d runs that a stopped server left.", taken_up)
+        calls = Calls(
+            storage=storage,
+            journal=journal,
+            runner=runner,
+            resolver=Resolver(models=models, toolbox=toolbox, settings=plan.settings),
+            project=plan.project,
+        )
+        if flying := await calls.recover():
+            log.info("Took up %d calls of workflows that a stopped server left.", flying)
         sweeper = Sweeper(
             storage=storage,
             journal=journal,
@@ -153,6 +167,7 @@ async def open_rooms(
         toolbox=toolbox,
         runner=runner,
         actions=actions,
+        calls=calls,
         sweeper=sweeper,
         changes=changes,
         client_tools=client_tools,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
-from . import approvals, blobs, catalog, feedback, frames, openapi, retention, runs, sse, threads
+from . import approvals, blobs, catalog, feedback, frames, openapi, retention, runs, sse, threads, workflows
 from .rest import AgentHandler
 from .websocket import AgentSocket
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 BASE: Final = "/jupyter-agent"
 API: Final = f"{BASE}/api"
 _RUN: Final = r"(?P<run_id>[^/]+)"
+_WORKFLOW_RUN: Final = r"(?P<workflow_run_id>[^/]+)"
 
 ROUTES: Final[tuple[tuple[str, type[AgentHandler]], ...]] = (
     ("/threads", threads.Threads),
@@ -35,6 +36,14 @@ ROUTES: Final[tuple[tuple[str, type[AgentHandler]], ...]] = (
     (rf"/runs/{_RUN}/inputs/(?P<request_id>[^/]+)", approvals.OneInput),
     (r"/approvals/(?P<approval_id>[^/]+)", approvals.OneApproval),
     (r"/frames/(?P<kind>[^/]+)", frames.Facts),
+    ("/workflow-runs", workflows.WorkflowRuns),
+    (f"/workflow-runs/{_WORKFLOW_RUN}", workflows.OneWorkflowRun),
+    (f"/workflow-runs/{_WORKFLOW_RUN}/calls", workflows.WorkflowCalls),
+    (f"/workflow-runs/{_WORKFLOW_RUN}/calls/look", workflows.LookAtCalls),
+    (f"/workflow-runs/{_WORKFLOW_RUN}/calls/stop", workflows.StopCalls),
+    (f"/workflow-runs/{_WORKFLOW_RUN}/calls/news", workflows.NewsOfCalls),
+    (f"/workflow-runs/{_WORKFLOW_RUN}/release", workflows.ReleaseClaims),
+    (r"/workflows/(?P<workflow>[^/]+)/results", workflows.StoredResults),
     ("/blobs", blobs.Blobs),
     (r"/blobs/(?P<digest>[^/]+)", blobs.OneBlob),
     ("/models", catalog.Models),

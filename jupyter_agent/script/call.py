@@ -1,8 +1,8 @@
 """One `agent()` of a workflow as it was said, and the caps that hold for all of them."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from .attachment import Attachment
 
@@ -19,6 +19,8 @@ MAX_TRIES: Final = 5
 """Answers that a call with a schema may give, each told what was wrong with the one before."""
 
 DEFAULT_TIMEOUT_S: Final = 300.0
+MAX_TIMEOUT_S: Final = 7 * 86_400.0
+MAX_RETRIES: Final = 10
 
 
 class AgentCall(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
@@ -31,9 +33,9 @@ class AgentCall(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
     long one may take, None for the workflow's own limit.
     """
 
-    prompt: str
-    label: str | None = None
-    phase: str | None = None
+    prompt: Annotated[str, Meta(min_length=1)]
+    label: Annotated[str, Meta(max_length=1_000)] | None = None
+    phase: Annotated[str, Meta(max_length=1_000)] | None = None
     schema: dict[str, Any] | None = None
     model: str | None = None
     tools: tuple[str, ...] | None = None
@@ -42,5 +44,5 @@ class AgentCall(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
     attach: tuple[Attachment, ...] = ()
     fresh: bool = False
     side_effects: bool = False
-    retries: int = 0
-    timeout_s: float | None = None
+    retries: Annotated[int, Meta(ge=0, le=MAX_RETRIES)] = 0
+    timeout_s: Annotated[float, Meta(gt=0, le=MAX_TIMEOUT_S)] | None = None

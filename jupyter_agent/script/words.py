@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ..exceptions import Conflict, InvalidRequest
 from . import prelude
-from .call import MAX_AT_ONCE, MAX_ITEMS, AgentCall
+from .call import MAX_AT_ONCE, MAX_ITEMS, MAX_RETRIES, MAX_TIMEOUT_S, AgentCall
 from .content import attachments
 from .host import BudgetView, CallHost
 from .schema import schema_of
@@ -98,8 +98,11 @@ class Words:
         said: Any = prompt
         if not isinstance(said, str) or not said.strip():
             raise InvalidRequest(f"agent() needs a prompt with some text; it got {prompt!r}.")
-        if retries < 0 or (timeout is not None and timeout <= 0):
-            raise InvalidRequest(f"agent() takes retries from 0 and a timeout above 0; it got {retries} and {timeout}.")
+        if not 0 <= retries <= MAX_RETRIES or (timeout is not None and not 0 < timeout <= MAX_TIMEOUT_S):
+            raise InvalidRequest(
+                f"agent() takes 0 to {MAX_RETRIES} retries and a timeout in seconds above 0, of a week at most; it got "
+                f"{retries} and {timeout}."
+            )
         if isinstance(tools, str):
             raise InvalidRequest(f"tools is a list of names: write [{tools!r}].")
         call = AgentCall(

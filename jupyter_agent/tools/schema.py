@@ -139,12 +139,17 @@ def schema_problems(schema: dict[str, Any], value: Any) -> list[str]:
 
 def check_schema(schema: dict[str, Any]) -> None:
     """Raises ValueError where this is no JSON Schema of an object."""
+    check_any_schema(schema)
+    if schema.get("type") != "object":
+        raise ValueError(f"{_shown(schema)} does not describe an object: its type must be 'object'")
+
+
+def check_any_schema(schema: dict[str, Any]) -> None:
+    """Raises ValueError where this is no JSON Schema."""
     try:
         _Validator.check_schema(schema)
     except (SchemaError, RecursionError) as error:
         raise ValueError(f"{_shown(schema)} is no JSON Schema: {str(error).splitlines()[0]}") from error
-    if schema.get("type") != "object":
-        raise ValueError(f"{_shown(schema)} does not describe an object: its type must be 'object'")
 
 
 def _clauses(error: ValidationError) -> Iterator[str]:

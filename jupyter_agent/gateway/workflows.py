@@ -1,0 +1,185 @@
+"""REST of workflows: passes, and their calls in batches: claimed, started, waited for, stopped, forgotten."""
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+from tornado import web
+
+from ..exceptions import WorkflowRunNotFound
+from ..records import WorkflowRun, new_id, utc_now
+from ..script import MAX_ITEMS
+from ..workflow.placed import CallState, PlacedCall
+from .rest import AgentHandler, authorized, operation
+from .threads import Id
+
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+CellName = Annotated[str, Meta(min_length=1, max_length=256)]
+Ids = Annotated[tuple[Id, ...], Meta(max_length=MAX_ITEMS)]
+
+
+class NewWorkflowRun(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What begins a pass. One's own `workflowRunId` makes it safe to send again."""
+
+    workflow: Name
+    workflow_run_id: Id | None = None
+    args: dict[str, Any] = {}
+    kernel_id: Id | None = None
+
+
+class ClaimCalls(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Calls to be answered from the store, and with `start` run live where it has nothing."""
+
+    calls: Annotated[tuple[PlacedCall, ...], Meta(max_length=MAX_ITEMS)]
+    start: bool = False
+
+
+class NamedCalls(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Calls by their ids."""
+
+    call_ids: Ids
+
+
+class CallStates(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where calls stand, in the order asked for; the news of those that run come after `cursor`."""
+
+    cursor: str
+    items: tuple[CallState, ...]
+
+
+class NewsQuery(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """`cursor` is that of the news before, `wait` how many seconds are waited for more."""
+
+    cursor: Annotated[str, Meta(max_length=128)] | None = None
+    wait: Annotated[float, Meta(ge=0, le=60)] = 0.0
+
+
+class News(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What became of calls in flight after a cursor. `missed` says that some of it is known no more: look at the calls
+    themselves, and go on with this cursor."""
+
+    cursor: str
+    items: tuple[CallState, ...]
+    missed: bool
+
+
+class Release(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Whose claims are let go of: those of a cell, or all of the pass without one."""
+
+    cell: CellName | None = None
+
+
+class Count(Struct, frozen=True, kw_only=True):
+    """How many it were."""
+
+    count: int
+
+
+class ForgetQuery(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """`label` chooses calls with this label; without it all results of the workflow are meant."""
+
+    label: Annotated[str, Meta(max_length=1_000)] | None = None
+
+
+class WorkflowRuns(AgentHandler):
+    @web.authenticated
+    @authorized(action="execute", resource="jupyter_agent:workflows")
+    @operation("Begin a pass of a workflow: in it each stored result is claimed at most once", body=NewWorkflowRun,
+               answer=WorkflowRun, status=201, faults=(409,))  # fmt: skip
+    async def post(self) -> None:
+        sent = self.sent(NewWorkflowRun)
+        calls = (await self.rooms()).calls
+        now = utc_now()
+        run = WorkflowRun(
+            workflow_run_id=sent.workflow_run_id or new_id("wfr"), user_id=self.principal.user_id,
+            workflow=sent.workflow, project=calls.project, args=sent.args, kernel_id=sent.kernel_id, created_at=now,
+            updated_at=now,
+        )  # fmt: skip
+        self.reply(await calls.open(run), 201)
+
+
+class OneWorkflowRun(AgentHandler):
+    @web.authenticated
+    @authorized(action="read", resource="jupyter_agent:workflows")
+    @operation("A pass of a workflow", answer=WorkflowRun, faults=(404,))
+    async def get(self, workflow_run_id: str) -> None:
+        rows = (await self.rooms()).storage.rows
+        self.reply(await rows.get_workflow_run(self.known(workflow_run_id, WorkflowRunNotFound), by=self.principal))
+
+
+class WorkflowCalls(AgentHandler):
+    @web.authenticated
+    @authorized(action="execute", resource="jupyter_agent:workflows")
+    @operation("Claim results for calls, in order; what has none is `missed`, or runs live with `start`",
+               body=ClaimCalls, answer=CallStates, faults=(404, 409))  # fmt: skip
+    async def post(self, workflow_run_id: str) -> None:
+        sent = self.sent(ClaimCalls)
+        calls = (await self.rooms()).calls
+        pass_id = self.known(workflow_run_id, WorkflowRunNotFound)
+        cursor = calls.feeds.cursor(pass_id)
+        states = await calls.claim(pass_id, sent.calls, start=sent.start, by=self.principal)
+        self.reply(CallStates(cursor=cursor, items=tuple(states)))
+
+
+class LookAtCalls(AgentHandler):
+    @web.authenticated
+    @authorized(action="execute", resource="jupyter_agent:workflows")
+    @operation("Where calls of a pass stand now; what nobody carries out any more is taken up, or `gone`",
+               body=NamedCalls, answer=CallStates, faults=(404,))  # fmt: skip
+    async def post(self, workflow_run_id: str) -> None:
+        sent = self.sent(NamedCalls)
+        calls = (await self.rooms()).calls
+        pass_id = self.known(workflow_run_id, WorkflowRunNotFound)
+        cursor = calls.feeds.cursor(pass_id)
+        states = await calls.look(pass_id, sent.call_ids, by=self.principal)
+        self.reply(CallStates(cursor=cursor, items=tuple(states)))
+
+
+class StopCalls(AgentHandler):
+    @web.authenticated
+    @authorized(action="execute", resource="jupyter_agent:workflows")
+    @operation("Stop calls in flight at once, with their runs", body=NamedCalls, answer=Count, faults=(404,))
+    async def post(self, workflow_run_id: str) -> None:
+        sent = self.sent(NamedCalls)
+        calls = (await self.rooms()).calls
+        pass_id = self.known(workflow_run_id, WorkflowRunNotFound)
+        self.reply(Count(count=await calls.stop(pass_id, sent.call_ids, by=self.principal)))
+
+
+class NewsOfCalls(AgentHandler):
+    @web.authenticated
+    @authorized(action="read", resource="jupyter_agent:workflows")
+    @operation("What became of the calls of a pass that run live, waiting for it", query=NewsQuery, answer=News,
+               faults=(404,))  # fmt: skip
+    async def get(self, workflow_run_id: str) -> None:
+        query = self.asked(NewsQuery)
+        rooms = await self.rooms()
+        pass_id = self.known(workflow_run_id, WorkflowRunNotFound)
+        await rooms.storage.rows.get_workflow_run(pass_id, by=self.principal)
+        cursor, items, missed = await rooms.calls.feeds.after(pass_id, query.cursor, wait_s=query.wait)
+        self.reply(News(cursor=cursor, items=items, missed=missed))
+
+
+class ReleaseClaims(AgentHandler):
+    @web.authenticated
+    @authorized(action="execute", resource="jupyter_agent:workflows")
+    @operation("Let go of what a cell claimed in this pass, before it runs again", body=Release, answer=Count,
+               faults=(404,))  # fmt: skip
+    async def post(self, workflow_run_id: str) -> None:
+        sent = self.sent(Release)
+        rows = (await self.rooms()).storage.rows
+        pass_id = self.known(workflow_run_id, WorkflowRunNotFound)
+        self.reply(Count(count=await rows.release_claims(pass_id, cell=sent.cell, by=self.principal)))
+
+
+class StoredResults(AgentHandler):
+    @web.authenticated
+    @authorized(action="write", resource="jupyter_agent:workflows")
+    @operation("Forget the stored results of a workflow, so that its calls run live again", query=ForgetQuery,
+               answer=Count)  # fmt: skip
+    async def delete(self, workflow: str) -> None:
+        query = self.asked(ForgetQuery)
+        rooms = await self.rooms()
+        count = await rooms.storage.rows.forget_calls(
+            workflow, rooms.calls.project, label=query.label, by=self.principal
+        )
+        self.reply(Count(count=count))

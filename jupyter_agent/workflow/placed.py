@@ -1,0 +1,53 @@
+"""Calls as they come from whoever runs a workflow, and as they are told back."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from ..records import Cell
+from ..script import AgentCall
+from ..script.key import Difference
+
+CallStatus = Literal["hit", "missed", "running", "done", "failed", "gone"]
+
+
+class PlacedCall(AgentCall, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
+    """A call with its place in the notebook and what the workflow sets for all of its calls.
+
+    `cell` names the cell for this pass (its id, or its position), `position` is the call's place within it; `origin`
+    is where a notebook finds it. `settings` are the model's, `script` is what the `scripted` model plays.
+    """
+
+    cell: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    position: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    origin: Cell | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    instructions: str | None = None
+    script: Any = None
+
+
+class CallState(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Where a call stands.
+
+    `hit`: answered from the store. `missed`: there is nothing to reuse, and it was not started. `running`, `done`,
+    `failed` (with `code` and `message`): it runs or ran live. `gone`: nobody carries it out any more, start it again.
+    `why` says why it was or was not reused: `unchanged`, `first time`, `prompt changed` …; `difference` has the values.
+    `answer` is text; of a call with a schema it is JSON. `tokens` and `cost` are what it took when it ran.
+    """
+
+    call_id: str | None = None
+    status: CallStatus
+    key: str | None = None
+    why: str | None = None
+    difference: Difference | None = None
+    answer: str | None = None
+    run_id: str | None = None
+    tries: int = 0
+    tokens: int | None = None
+    cost: float | None = None
+    seconds: float | None = None
+    created_at: datetime | None = None
+    model: str | None = None
+    code: str | None = None
+    message: str | None = None
