@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .client.run import Run
     from .client.thread import Thread
     from .client.tool import tool
+    from .client.workflow import Workflow, workflow
     from .frames.gateway import (
         acache,
         adiff,
@@ -78,6 +79,7 @@ _HOMES = {
     "Run": "jupyter_agent.client.run",
     "Thread": "jupyter_agent.client.thread",
     "tool": "jupyter_agent.client.tool",
+    "Workflow": "jupyter_agent.client.workflow",
     "RunView": "jupyter_agent.widgets.run_view",
     "ApprovalsView": "jupyter_agent.widgets.approvals_view",
     "TraceTable": "jupyter_agent.widgets.trace_table",
@@ -87,7 +89,8 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 - what is used most comes first
     "run", "arun", "Run", "open", "aopen", "runs", "aruns", "tool", "thread", "athread", "Thread", "threads",
     "athreads", "models", "amodels", "connect", "RunView", "ApprovalsView", "TraceTable", "Timeline", "CacheChart",
-    "CompareView", "turns", "aturns", "messages", "amessages", "tool_calls", "atool_calls", "segments", "asegments",
+    "CompareView", "workflow", "Workflow",
+    "turns", "aturns", "messages", "amessages", "tool_calls", "atool_calls", "segments", "asegments",
     "events", "aevents", "usage", "ausage", "feedback", "afeedback", "cache", "acache", "diff", "adiff",
     "pass_at_k", "apass_at_k", "open_store",
     "import_traces", "export", "__version__",
@@ -99,9 +102,9 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         value: Any = version("jupyter_agent")
-    elif name == "events":
-        # The module of this name, which is called for the frame. Whoever imports it comes by here too.
-        value = import_module("jupyter_agent.events")
+    elif name in ("events", "workflow"):
+        # The module of this name, which is called for the frame, or the workflow. Whoever imports it comes by here too.
+        value = import_module(f"jupyter_agent.{name}")
     elif name in _HOMES:
         _attach_views()
         value = getattr(import_module(_HOMES[name]), name)
@@ -117,6 +120,14 @@ def _events() -> Any:
     from .frames.gateway import events
 
     return events
+
+
+def _workflow() -> Any:
+    """Returns the function that `ja.workflow(…)` calls."""
+    _attach_views()
+    from .client.workflow import workflow
+
+    return workflow
 
 
 def __dir__() -> list[str]:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from typing import Any
 
 from ..exceptions import AgentError
 from .client import Client
@@ -24,6 +25,7 @@ class Session:
         self.toolbox = Toolbox()
         self.show_in_notebook: Show | None = None
         self.status_line = StatusLine()
+        self.workflows: dict[str, Any] = {}
         self._client: Client | None = None
 
     @property
@@ -37,6 +39,7 @@ class Session:
     def connect(self, gateway: Gateway) -> Client:
         """Uses this gateway from now on; runs that are open stay with the one before."""
         self._client = Client(gateway)
+        self.workflows.clear()
         atexit.register(self._client.close)
         return self._client
 

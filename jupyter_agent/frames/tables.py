@@ -163,6 +163,30 @@ RUNS = (
 )
 """What `ja.runs()` tells of each, of records."""
 
+CALLS = (
+    Column("key", Type.TEXT, lambda call: call.key),
+    Column("label", Type.NAME, lambda call: call.label),
+    Column("phase", Type.NAME, lambda call: call.phase),
+    Column("cell", Type.NAME, lambda call: call.cell),
+    Column("status", Type.NAME, lambda call: call.status, ("waiting", "running", "done", "failed")),
+    Column("reused", Type.BOOL, lambda call: call.reused),
+    Column("why", Type.NAME, lambda call: call.why),
+    Column("was", Type.TEXT, lambda call: call.difference.was if call.difference else None),
+    Column("now", Type.TEXT, lambda call: call.difference.now if call.difference else None),
+    Column("tokens", Type.INT, lambda call: call.tokens),
+    Column("cost", Type.FLOAT, lambda call: call.cost),
+    Column("saved_tokens", Type.INT, lambda call: call.saved_tokens),
+    Column("saved_cost", Type.FLOAT, lambda call: call.saved_cost),
+    Column("model", Type.NAME, lambda call: call.model),
+    Column("tries", Type.INT, lambda call: call.tries),
+    Column("seconds", Type.FLOAT, lambda call: call.seconds),
+    Column("run_id", Type.TEXT, lambda call: call.run_id),
+    Column("prompt", Type.TEXT, lambda call: call.prompt),
+    Column("answer", Type.TEXT, lambda call: call.answer),
+    Column("error", Type.TEXT, lambda call: call.error),
+)
+"""What a workflow's pass tells of each call; `was` and `now` are the values of the first field that changed."""
+
 KINDS = {
     "runs": RUNS,
     "turns": TURNS,
@@ -180,6 +204,8 @@ def columns_of(rows: Rows[Any]) -> tuple[Column, ...]:
 
     Raises InvalidRequest for kinds without a frame.
     """
+    if rows.kind == "calls":
+        return CALLS
     if rows.kind in foreign.KINDS:
         return foreign.KINDS[rows.kind]
     columns = KINDS.get(rows.kind)

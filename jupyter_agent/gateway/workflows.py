@@ -8,7 +8,7 @@ from tornado import web
 from ..exceptions import WorkflowRunNotFound
 from ..records import WorkflowRun, new_id, utc_now
 from ..script import MAX_ITEMS
-from ..workflow.placed import CallState, PlacedCall
+from ..script.placed import CallState, PlacedCall
 from .rest import AgentHandler, authorized, operation
 from .threads import Id
 

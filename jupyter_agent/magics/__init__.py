@@ -1,4 +1,4 @@
-"""`%agent` and `%%agent` in IPython."""
+"""`%agent`, `%%agent` and `%%workflow` in IPython."""
 
 from typing import Any
 
@@ -7,7 +7,11 @@ def load(shell: Any) -> None:
     """Registers the magics and their tab completion with a shell."""
     from .agent import AgentMagics
     from .completion import complete
+    from .workflow import WorkflowMagics
 
     shell.register_magics(AgentMagics(shell))
+    # A second %load_ext must not read the first lines of cells twice.
+    if "workflow" not in shell.magics_manager.magics["line"]:
+        shell.register_magics(WorkflowMagics(shell))
     for key in ("%agent", "%%agent"):
         shell.set_hook("complete_command", complete, str_key=key)

@@ -25,11 +25,13 @@ NEAREST: Final = 20
 
 
 class Claim(NamedTuple):
-    """What a pass asks for: the first unclaimed result of a key, for a cell. With `fresh` none is taken."""
+    """What a pass asks for: the first unclaimed result of a key, for a cell. With `fresh` none is taken. A `token` that
+    claimed something in this pass before has the same again."""
 
     key: str
     cell: str | None = None
     fresh: bool = False
+    token: str | None = None
 
 
 class SqlCalls(Database):
@@ -67,17 +69,25 @@ class SqlCalls(Database):
 
         async def claim(db: AsyncConnection) -> Sequence[StoredCall | None]:
             run = workflow_run_of(await _run_row(db, workflow_run_id, by=by))
-            left = await _unclaimed(db, run, {one.key for one in wanted})
-            found = [None if one.fresh or not left[one.key] else left[one.key].pop() for one in wanted]
-            await _claim(db, run, [(call, one.cell) for call, one in zip(found, wanted, strict=True) if call])
+            had = await _claimed_by(db, run, {one.token for one in wanted if one.token is not None})
+            left = await _unclaimed(db, run, {one.key for one in wanted if one.token not in had})
+            found: list[StoredCall | None] = []
+            new: list[tuple[StoredCall, Claim]] = []
+            for one in wanted:
+                call = had.get(one.token) if one.token is not None else None
+                if call is None and not one.fresh and left[one.key]:
+                    new.append((call := left[one.key].pop(), one))
+                found.append(call)
+            await _claim(db, run, new)
             return found
 
         return await self._write(claim)
 
     async def start_calls(
-        self, workflow_run_id: str, calls: Sequence[StoredCall], *, by: Principal
+        self, workflow_run_id: str, calls: Sequence[StoredCall], *, by: Principal, tokens: Sequence[str | None] = ()
     ) -> Sequence[StoredCall]:
-        """Keeps calls that are about to run and claims them for this pass; returns them with their numbers.
+        """Keeps calls that are about to run and claims them for this pass; returns them with their numbers. `tokens`
+        are those of their claims.
 
         One whose said call is `fresh` is to replace the first result of its key that this pass has not claimed. Raises
         WorkflowRunNotFound.
@@ -99,7 +109,8 @@ class SqlCalls(Database):
                 )
             if started:
                 await db.execute(sa.insert(call_results), [call_values(call) for call in started])
-            await _claim(db, run, [(call, call.cell) for call in started])
+            tokened = zip(started, tokens or [None] * len(started), strict=True)
+            await _claim(db, run, [(call, Claim(call.key, call.cell, token=token)) for call, token in tokened])
             return started
 
         return await self._write(start)
@@ -267,7 +278,21 @@ async def _unclaimed(db: AsyncConnection, run: WorkflowRun, keys: set[str]) -> d
     return left
 
 
-async def _claim(db: AsyncConnection, run: WorkflowRun, claimed: Sequence[tuple[StoredCall, str | None]]) -> None:
+async def _claimed_by(db: AsyncConnection, run: WorkflowRun, tokens: set[str]) -> dict[str, StoredCall]:
+    """Returns what these tokens claimed in this pass."""
+    found: dict[str, StoredCall] = {}
+    ordered = sorted(clean(token) for token in tokens)
+    joined = sa.select(call_results, call_claims.c.token).join(
+        call_claims, call_claims.c.call_id == call_results.c.call_id
+    )
+    its = call_claims.c.workflow_run_id == run.workflow_run_id
+    for at in range(0, len(ordered), KEYS_AT_ONCE):
+        rows = await db.execute(joined.where(its, call_claims.c.token.in_(ordered[at : at + KEYS_AT_ONCE])))
+        found |= {row["token"]: call_of(row) for row in rows.mappings()}
+    return found
+
+
+async def _claim(db: AsyncConnection, run: WorkflowRun, claimed: Sequence[tuple[StoredCall, Claim]]) -> None:
     if not claimed:
         return
     now = utc_now()
@@ -275,10 +300,10 @@ async def _claim(db: AsyncConnection, run: WorkflowRun, claimed: Sequence[tuple[
         sa.insert(call_claims),
         [
             {
-                "workflow_run_id": run.workflow_run_id, "call_id": call.call_id, "cell": clean(cell),
-                "claimed_at": now,
+                "workflow_run_id": run.workflow_run_id, "call_id": call.call_id, "cell": clean(one.cell),
+                "token": clean(one.token), "claimed_at": now,
             }
-            for call, cell in claimed
+            for call, one in claimed
         ],
     )  # fmt: skip
     names = [call.call_id for call, _ in claimed]

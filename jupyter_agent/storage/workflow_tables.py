@@ -63,6 +63,7 @@ call_claims = sa.Table(
     sa.Column("workflow_run_id", TEXT, sa.ForeignKey("workflow_runs.workflow_run_id"), primary_key=True),
     sa.Column("call_id", TEXT, sa.ForeignKey("call_results.call_id"), primary_key=True),
     sa.Column("cell", TEXT),
+    sa.Column("token", TEXT),
     sa.Column("claimed_at", UtcTime, nullable=False),
     sa.Index("claims_of_call", "call_id"),
 )

@@ -27,10 +27,10 @@ from ..records import SYSTEM, Principal, Run, RunRequest, RunStatus, StoredCall,
 from ..runtime import Runner
 from ..script import DEFAULT_TIMEOUT_S, MAX_AT_ONCE, MAX_CALLS, MAX_TRIES
 from ..script.key import CallFields, difference, key_of
+from ..script.placed import CallState, CallStatus, PlacedCall
 from ..storage import Storage
 from ..storage.calls import Claim
 from .feeds import Feeds
-from .placed import CallState, CallStatus, PlacedCall
 from .resolving import Resolver, checked_answer, placed_of, request_again, request_for, said_of
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Calls:
                 f"have {MAX_CALLS:,}; nothing was started. Begin a new pass, or make fewer.",
                 details={"allowed": MAX_CALLS},
             )
-        wanted = [Claim(key, call.cell, call.fresh) for key, call in zip(keys, placed, strict=True)]
+        wanted = [Claim(key, call.cell, call.fresh, call.token) for key, call in zip(keys, placed, strict=True)]
         found = await self._rows.claim_calls(workflow_run_id, wanted, by=by)
         states = [None if hit is None else self._told(run, hit) for hit in found]
         missed = [place for place, state in enumerate(states) if state is None]
@@ -96,7 +96,9 @@ class Calls:
                 )
                 for at in missed
             ]  # fmt: skip
-            for at, call in zip(missed, await self._rows.start_calls(workflow_run_id, new, by=by), strict=True):
+            tokens = [placed[at].token for at in missed]
+            started = await self._rows.start_calls(workflow_run_id, new, by=by, tokens=tokens)
+            for at, call in zip(missed, started, strict=True):
                 self._waiting[call.call_id] = {workflow_run_id}
                 self._carry(call, workflow_run_id)
                 states[at] = state_of(call, "running")

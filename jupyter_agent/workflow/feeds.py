@@ -8,7 +8,7 @@ from collections import OrderedDict
 from typing import Final
 
 from ..records import new_id
-from .placed import CallState
+from ..script.placed import CallState
 
 KEPT: Final = 2_000
 PASSES: Final = 500

@@ -9,10 +9,10 @@ from ..models.contract import Models
 from ..records import Budget, RunRequest, StoredCall, Text, canonical_json
 from ..runtime import RunnerSettings
 from ..script.key import CallFields, digest_of
+from ..script.placed import PlacedCall
 from ..tools import Toolbox
 from ..tools.repair import parse_json, repair_json
 from ..tools.schema import check_any_schema, schema_problems
-from .placed import PlacedCall
 
 FORM: Final = """\
 Your last message must be JSON alone, with nothing before or after it, that satisfies this JSON Schema:

@@ -64,6 +64,7 @@ def upgrade() -> None:
         sa.Column("workflow_run_id", TEXT, sa.ForeignKey("workflow_runs.workflow_run_id"), primary_key=True),
         sa.Column("call_id", TEXT, sa.ForeignKey("call_results.call_id"), primary_key=True),
         sa.Column("cell", TEXT),
+        sa.Column("token", TEXT),
         sa.Column("claimed_at", TIME, nullable=False),
     )
     op.create_index("claims_of_call", "call_claims", ["call_id"])

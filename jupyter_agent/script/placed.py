@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from ..records import Cell
-from ..script import AgentCall
-from ..script.key import Difference
+from .call import AgentCall
+from .key import Difference
 
 CallStatus = Literal["hit", "missed", "running", "done", "failed", "gone"]
 
@@ -15,10 +15,12 @@ CallStatus = Literal["hit", "missed", "running", "done", "failed", "gone"]
 class PlacedCall(AgentCall, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
     """A call with its place in the notebook and what the workflow sets for all of its calls.
 
+    `token` is this call's own in the pass: sent again, it is the same call, and nothing is claimed or started twice.
     `cell` names the cell for this pass (its id, or its position), `position` is the call's place within it; `origin`
     is where a notebook finds it. `settings` are the model's, `script` is what the `scripted` model plays.
     """
 
+    token: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
     cell: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     position: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     origin: Cell | None = None

@@ -1,0 +1,220 @@
+"""Calls of one pass of a workflow, over REST: claimed and started in batches, waited for by news.
+
+Lives in the client's loop. A gateway that goes away is waited for; what is sent again acts once, by the call's token.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+from ..exceptions import AgentError, ConnectionLost, InvalidRequest, StorageUnavailable
+from ..script import MAX_AT_ONCE
+from ..script.placed import CallState, PlacedCall
+from .client import Client
+
+BATCH_BYTES: Final = 600_000
+BATCH_CALLS: Final = 500
+WAIT_S: Final = 20.0
+PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, *[2.0] * 60)
+"""Before another try while nothing answers: a server that starts again is waited for two minutes."""
+STARTS: Final = 3
+"""How often a call is started that is gone, as one is whose server forgot that it failed."""
+
+News = Callable[[str, CallState], None]
+"""Told of a call's token and where it stands now."""
+
+
+class Pass:
+    """One pass: from its first call to a kernel's end or `new_pass()`."""
+
+    def __init__(self, client: Client, opening: dict[str, Any], *, on_news: News) -> None:
+        """`opening` is the body that begins the pass; it is sent before anything else."""
+        self._client = client
+        self._opening = opening
+        self._opened: asyncio.Task[None] | None = None
+        self._path = f"workflow-runs/{quote(opening['workflowRunId'], safe='')}"
+        self._on_news = on_news
+        self._claims = _Batches(lambda calls: self._claim(calls, start=False))
+        self._starts = _Batches(lambda calls: self._claim(calls, start=True))
+        self._at_once = asyncio.Semaphore(MAX_AT_ONCE)
+        self._flying: dict[str, asyncio.Future[CallState]] = {}
+        self._tokens: dict[str, str] = {}
+        self._early: dict[str, CallState] = {}
+        self._cursor = ""
+        self._listening: asyncio.Task[None] | None = None
+
+    async def answer(self, call: PlacedCall) -> tuple[CallState, CallState]:
+        """Returns what claiming said of the call, and how it ended: `hit`, `done` or `failed`. Cancelled, it stops the
+        call. Raises the gateway's fault."""
+        claimed = await self._claims.ask(call)
+        self._tell(call, claimed)
+        if claimed.status == "hit":
+            return claimed, claimed
+        if claimed.status == "running":
+            ended = await self._wait(call, claimed)
+            if ended.status != "gone":
+                return claimed, ended
+        async with self._at_once:
+            for _ in range(1 if call.side_effects else STARTS):
+                started = await self._starts.ask(call)
+                self._tell(call, started)
+                ended = await self._wait(call, started) if started.status == "running" else started
+                if ended.status != "gone":
+                    return claimed, ended
+        return claimed, CallState(status="failed", message="The server lost track of it. Run the cell again.")
+
+    async def release(self, cell: str) -> None:
+        """Lets go of what a cell claimed."""
+        await self._request("POST", "release", {"cell": cell})
+
+    async def open(self) -> None:
+        """Begins the pass at the gateway, once. Raises the gateway's fault."""
+        if self._opened is None or (self._opened.done() and self._opened.exception() is not None):
+            self._opened = asyncio.create_task(self._open())
+        await asyncio.shield(self._opened)
+
+    async def _open(self) -> None:
+        await self._client.request("POST", "workflow-runs", body=self._opening)
+
+    def _tell(self, call: PlacedCall, state: CallState) -> None:
+        self._on_news(str(call.token), state)
+
+    # --- requests -------------------------------------------------------------------------------------------
+
+    async def _request(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
+        """Asks until something answers. Raises the gateway's fault, and ConnectionLost after two minutes."""
+        await self.open()
+        for pause_s in PAUSES_S:
+            try:
+                return await self._client.request(method, f"{self._path}/{path}", body=body, **more)
+            except (ConnectionLost, StorageUnavailable):
+                await asyncio.sleep(pause_s)
+        return await self._client.request(method, f"{self._path}/{path}", body=body, **more)
+
+    async def _claim(self, calls: list[PlacedCall], *, start: bool) -> list[CallState]:
+        said = await self._request("POST", "calls", {"calls": calls, "start": start})
+        if self._listening is None:
+            self._cursor = said["cursor"]
+        return msgspec.convert(said["items"], list[CallState])
+
+    # --- in flight ------------------------------------------------------------------------------------------
+
+    async def _wait(self, call: PlacedCall, state: CallState) -> CallState:
+        call_id = str(state.call_id)
+        if (ended := self._early.pop(call_id, None)) is not None:
+            return ended
+        future = self._flying.get(call_id)
+        if future is None:
+            future = self._flying[call_id] = asyncio.get_running_loop().create_future()
+        self._tokens[call_id] = str(call.token)
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._listen())
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            self._flying.pop(call_id, None)
+            stopping = asyncio.create_task(self._stop(call_id))
+            stopping.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
+
+    async def _stop(self, call_id: str) -> None:
+        await self._request("POST", "calls/stop", {"callIds": [call_id]})
+
+    async def _listen(self) -> None:
+        """Hears the news of calls in flight, for as long as there are any."""
+        try:
+            while self._flying:
+                said = await self._request("GET", "calls/news", query={"cursor": self._cursor, "wait": WAIT_S})
+                items = said["items"]
+                if said["missed"]:
+                    said = await self._request("POST", "calls/look", {"callIds": list(self._flying)})
+                    items = said["items"]
+                self._cursor = said["cursor"]
+                for state in msgspec.convert(items, list[CallState]):
+                    self._hear(state)
+        except AgentError as fault:
+            for future in self._flying.values():
+                if not future.done():
+                    future.set_exception(fault)
+            self._flying.clear()
+        finally:
+            self._listening = None
+            self._early.clear()
+
+    def _hear(self, state: CallState) -> None:
+        call_id = str(state.call_id)
+        if (token := self._tokens.get(call_id)) is not None:
+            self._on_news(token, state)
+        if state.status == "running":
+            return
+        future = self._flying.pop(call_id, None)
+        if future is None:
+            # The answer to its start is still on its way.
+            self._early[call_id] = state
+        elif not future.done():
+            future.set_result(state)
+
+
+class _Batches:
+    """Gathers what is asked while an answer is awaited: one request for many calls."""
+
+    def __init__(self, send: Callable[[list[PlacedCall]], Any]) -> None:
+        self._send = send
+        self._waiting: list[tuple[PlacedCall, asyncio.Future[CallState]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask(self, call: PlacedCall) -> CallState:
+        future: asyncio.Future[CallState] = asyncio.get_running_loop().create_future()
+        self._waiting.append((call, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._flush())
+        return await future
+
+    async def _flush(self) -> None:
+        await asyncio.sleep(0)
+        try:
+            while self._waiting:
+                await self._deliver(self._taken())
+        finally:
+            self._task = None
+
+    def _taken(self) -> list[tuple[PlacedCall, asyncio.Future[CallState]]]:
+        size = count = 0
+        for call, _ in self._waiting[:BATCH_CALLS]:
+            size += len(msgspec.json.encode(call))
+            if count and size > BATCH_BYTES:
+                break
+            count += 1
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        return [(call, future) for call, future in taken if not future.done()]
+
+    async def _deliver(self, taken: list[tuple[PlacedCall, asyncio.Future[CallState]]]) -> None:
+        if not taken:
+            return
+        try:
+            states = await self._send([call for call, _ in taken])
+        except InvalidRequest as fault:
+            if len(taken) == 1:
+                _raise_to(taken, fault)
+                return
+            # One of them is wrong: the others are none the worse for it.
+            for one in taken:
+                await self._deliver([one])
+        except AgentError as fault:
+            _raise_to(taken, fault)
+        except BaseException:
+            _raise_to(taken, ConnectionLost("The call was given up before the gateway answered."))
+            raise
+        else:
+            for (_, future), state in zip(taken, states, strict=True):
+                if not future.done():
+                    future.set_result(state)
+
+
+def _raise_to(taken: list[tuple[PlacedCall, asyncio.Future[CallState]]], fault: AgentError) -> None:
+    for _, future in taken:
+        if not future.done():
+            future.set_exception(fault)
