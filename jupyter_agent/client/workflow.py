@@ -24,6 +24,7 @@ from .session import session
 from .shell import current_cell, kernel_id, kernel_shell
 
 PROMPT_CHARS: Final = 60
+TICK_S: Final = 0.2
 _is_name: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}").fullmatch
 ADVICE: Final = {
     "unchanged": "nothing that determines its answer has changed",
@@ -128,7 +129,8 @@ class Workflow:
         self._client = client
         self._pass: Pass | None = None
         self._rows: dict[str, CallRow] = {}
-        self._count = 0
+        self._count = self._pending = 0
+        self._ticker: asyncio.Task[None] | None = None
         self._places: dict[str, Place] = {}
         self._releases: dict[tuple[str, int | None], asyncio.Task[None]] = {}
         self._cells: dict[str, str] = {}
@@ -283,14 +285,29 @@ class Workflow:
             model=placed.model,
         )  # fmt: skip
         self._told()
+        self._pending += 1
+        self._tick()
         try:
             states: tuple[CallState, CallState] = await self._client.join(self._answered(its_pass, place, placed))
         except BaseException as fault:
             said = fault.message if isinstance(fault, AgentError) else "It was interrupted."
             self._change(token, status="failed", error=said)
             raise
+        finally:
+            self._pending -= 1
         self._change(token, **_outcome(*states))
         return states[1]
+
+    def _tick(self) -> None:
+        """Has the loop look around while calls are awaited: a signal that cancels the cell does not wake it."""
+
+        async def tick() -> None:
+            while self._pending:  # noqa: ASYNC110 - an event would not wake it either
+                await asyncio.sleep(TICK_S)
+
+        ticker = self._ticker
+        if ticker is None or ticker.done() or ticker.get_loop() is not asyncio.get_running_loop():
+            self._ticker = asyncio.get_running_loop().create_task(tick())
 
     def _defaults_of(self, call: AgentCall) -> dict[str, Any]:
         """Returns what the workflow says for its calls; what a call says itself wins."""
