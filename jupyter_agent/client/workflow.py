@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from ..exceptions import AgentError, InvalidRequest, fault_named
+from ..exceptions import AgentError, InvalidRequest, NotFound, fault_named
 from ..records import clean, new_id
 from ..script import AgentCall, Words
 from ..script.key import Difference
@@ -202,8 +202,10 @@ class Workflow:
         """Deletes the stored results of this workflow, or of the calls with this label; returns how many. Their calls
         run live the next time."""
         path = f"workflows/{self.name}/results"
-        said = self._client.wait(self._client.request("DELETE", path, query={"label": label}))
-        return int(said["count"])
+        try:
+            return int(self._client.wait(self._client.request("DELETE", path, query={"label": label}))["count"])
+        except NotFound:
+            return 0
 
     def save(self, path: str | Path | None = None) -> Path:
         """Writes the cells of this workflow as a script, in the order of their first execution, and returns where."""

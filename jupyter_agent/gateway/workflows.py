@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 from tornado import web
 
-from ..exceptions import WorkflowRunNotFound
+from ..exceptions import NotFound, WorkflowRunNotFound
 from ..records import WorkflowRun, new_id, utc_now
 from ..script import MAX_ITEMS
 from ..script.placed import CallState, PlacedCall
@@ -175,11 +175,13 @@ class StoredResults(AgentHandler):
     @web.authenticated
     @authorized(action="write", resource="jupyter_agent:workflows")
     @operation("Forget the stored results of a workflow, so that its calls run live again", query=ForgetQuery,
-               answer=Count)  # fmt: skip
+               answer=Count, faults=(404,))  # fmt: skip
     async def delete(self, workflow: str) -> None:
         query = self.asked(ForgetQuery)
         rooms = await self.rooms()
         count = await rooms.storage.rows.forget_calls(
             workflow, rooms.calls.project, label=query.label, by=self.principal
         )
+        if not count:
+            raise NotFound("There are no such results of a workflow of this name.")
         self.reply(Count(count=count))

@@ -156,7 +156,9 @@ async def objects_of_alice(server: LiveServer) -> dict[str, str]:
     attachment = await fetch(server, "POST", f"{API}/blobs", raw=b"alice's own", headers=as_("alice"))
     rating = f"{API}/runs/{started['result']['runId']}/feedback"
     rated = await fetch(server, "POST", rating, {"rating": 1}, headers=as_("alice"))
+    passing = await fetch(server, "POST", f"{API}/workflow-runs", {"workflow": "hers"}, headers=as_("alice"))
     return {
+        "workflow_run_id": json.loads(passing.body)["workflowRunId"],
         "run_id": started["result"]["runId"],
         "thread_id": started["result"]["threadId"],
         "approval_id": asked["approvalId"],
@@ -171,6 +173,8 @@ BODIES = {
     ("post", "<approval_id>"): {"approved": True},
     ("post", "<request_id>"): {"content": "mine"},
     ("post", "/feedback"): {"rating": -1},
+    ("post", "/calls/"): {"callIds": ["call_1"]},
+    ("post", "/calls"): {"calls": [{"prompt": "x", "model": "echo"}], "start": True},
 }
 
 

@@ -61,6 +61,7 @@ class World:
         toolbox: Toolbox | None = None,
         ttl_s: float | None = None,
         database_url: str = "",
+        models: ModelCatalog | None = None,
     ) -> None:
         """With `ttl_s` it shares its store with other worlds."""
         self.folder = folder
@@ -68,6 +69,7 @@ class World:
         self.toolbox = toolbox or first_toolbox()
         self.ttl_s = ttl_s
         self.database_url = database_url
+        self.models = models or ModelCatalog()
         self._is_closed = False
 
     async def open(self) -> "World":
@@ -86,7 +88,7 @@ class World:
             storage=self.storage,
             journal=self.journal,
             projection=self.projection,
-            models=ModelCatalog(),
+            models=self.models,
             toolbox=self.toolbox,
             environment=self.environment,
             settings=self.settings,
@@ -164,10 +166,15 @@ async def open_world(tmp_path: Path) -> AsyncIterator[OpenWorld]:
     opened: list[World] = []
 
     async def open_one(
-        *, toolbox: Toolbox | None = None, ttl_s: float | None = None, database_url: str = "", **settings: Any
+        *,
+        toolbox: Toolbox | None = None,
+        ttl_s: float | None = None,
+        database_url: str = "",
+        models: ModelCatalog | None = None,
+        **settings: Any,
     ) -> World:
         chosen = RunnerSettings(**{"retry_base_s": 0.01} | settings)
-        world = World(tmp_path, settings=chosen, toolbox=toolbox, ttl_s=ttl_s, database_url=database_url)
+        world = World(tmp_path, settings=chosen, toolbox=toolbox, ttl_s=ttl_s, database_url=database_url, models=models)
         await world.open()
         opened.append(world)
         return world
