@@ -34,6 +34,7 @@ from .redaction import Redaction, install
 from .rooms import DRAIN_S, Plan, Rooms, open_rooms
 from .routes import API, ROUTES, handlers
 from .sockets import Sockets
+from .sweeping import ResultLimits
 
 RETRY_OPENING_S: Final = 5.0
 OPENING_S: Final = 30.0
@@ -120,6 +121,20 @@ class AgentGateway(ExtensionApp):
         allow_none=True,
         help="""Bytes of the data folder at most: while it holds more, the threads that were not changed for longest are
         deleted; None for no limit. Not with a `database_url`: what it weighs is not known.""",
+    ).tag(config=True)
+    workflow_results_days = Float(
+        None,
+        min=0.0,
+        max=36_500.0,
+        allow_none=True,
+        help="""Days after which the stored answer of a workflow's call that no pass used is deleted; None keeps it.""",
+    ).tag(config=True)
+    workflow_results_bytes = Integer(
+        1_000_000_000,
+        min=0,
+        allow_none=True,
+        help="""Bytes that the stored answers of workflows take together at most: the least recently used ones go first;
+        None for no limit.""",
     ).tag(config=True)
     retention_every_s = Float(
         3600.0, min=0.1, help="""Seconds between two looks for what is beyond these limits."""
@@ -265,6 +280,10 @@ class AgentGateway(ExtensionApp):
             retention=Limits(
                 older_than=None if self.retention_days is None else timedelta(days=self.retention_days),
                 larger_than=self.retention_bytes,
+            ),
+            results=ResultLimits(
+                unused_for=None if self.workflow_results_days is None else timedelta(days=self.workflow_results_days),
+                larger_than=self.workflow_results_bytes,
             ),
             sweep_every_s=self.retention_every_s,
             reverify_every_s=self.reverify_every_s,

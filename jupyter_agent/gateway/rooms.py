@@ -25,7 +25,7 @@ from .changes import Changes
 from .client_tools import ClientTools
 from .environment import JupyterEnvironment
 from .sniffing import is_digest
-from .sweeping import Sweeper
+from .sweeping import ResultLimits, Sweeper
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Plan:
     prices: dict[str, dict[str, Any]]
     settings: RunnerSettings
     retention: Limits
+    results: ResultLimits
     sweep_every_s: float
     reverify_every_s: float
     stalled_after_s: float
@@ -154,6 +155,7 @@ async def open_rooms(
             runner=runner,
             changes=changes,
             limits=plan.retention,
+            results=plan.results,
             every_s=plan.sweep_every_s,
         )
         sweeper.start()

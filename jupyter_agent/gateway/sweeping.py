@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from datetime import timedelta
 from typing import Final
 
 from msgspec import Struct
@@ -9,7 +10,7 @@ from msgspec import Struct
 from ..exceptions import AgentError
 from ..journal import Journal
 from ..journal.retention import Doomed, Limits, carry_out, choose, collect, unreferred
-from ..records import SYSTEM, Principal, Thread
+from ..records import SYSTEM, Principal, Thread, utc_now
 from ..runtime import Runner
 from ..storage import Storage
 from .changes import Changes
@@ -34,18 +35,35 @@ class Pruned(Struct, frozen=True, kw_only=True, rename="camel"):
     items: tuple[Doomed, ...]
 
 
+class ResultLimits(Struct, frozen=True, kw_only=True):
+    """For how long a stored result of a workflow is kept that no pass uses, and how many bytes all may take together:
+    the least recently used ones go first. None for no limit."""
+
+    unused_for: timedelta | None = None
+    larger_than: int | None = None
+
+
 class Sweeper:
     """Deletes what is beyond limits, one at a time; with limits of its own by the clock."""
 
     def __init__(
-        self, *, storage: Storage, journal: Journal, runner: Runner, changes: Changes, limits: Limits, every_s: float
+        self,
+        *,
+        storage: Storage,
+        journal: Journal,
+        runner: Runner,
+        changes: Changes,
+        limits: Limits,
+        results: ResultLimits,
+        every_s: float,
     ) -> None:
         self._storage = storage
         self._journal = journal
         self._runner = runner
         self._changes = changes
         self._limits = limits
-        self._every_s = COLLECT_EVERY_S if limits.are_none else every_s
+        self._results = results
+        self._every_s = COLLECT_EVERY_S if limits.are_none and results.unused_for is None else every_s
         self._one_at_a_time = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -78,6 +96,15 @@ class Sweeper:
             items=tuple(plan.threads[:NAMED]),
         )
 
+    async def trim(self) -> int:
+        """Deletes stored results of workflows beyond their limits; returns how many. Raises StorageError."""
+        unused_for = self._results.unused_for
+        since = None if unused_for is None else utc_now() - unused_for
+        gone = await self._storage.rows.trim_calls(unused_since=since, larger_than=self._results.larger_than)
+        if gone:
+            await self._storage.rows.forget()
+        return gone
+
     async def _delete(self, thread: Thread) -> None:
         await self._runner.delete_thread(thread.thread_id, by=SYSTEM)
         self._changes.thread_changed(thread, "deleted")
@@ -90,6 +117,8 @@ class Sweeper:
                 if done.threads or done.blobs:
                     log.info("Retention: %d threads with %d runs and %d blobs that nobody referred to are gone, %d "
                              "bytes.", done.threads, done.runs, done.blobs, done.bytes)  # fmt: skip
+                if gone := await self.trim():
+                    log.info("%d results of workflows that were not used for long are gone.", gone)
             except AgentError as fault:
                 log.warning("What is beyond the limits of retention could not all be deleted: %s", fault.message)
             except OSError as fault:

@@ -184,4 +184,5 @@ class StoredResults(AgentHandler):
         )
         if not count:
             raise NotFound("There are no such results of a workflow of this name.")
+        await rooms.storage.rows.forget()
         self.reply(Count(count=count))

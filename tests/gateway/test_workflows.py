@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,3 +204,13 @@ async def test_what_is_wrong_is_refused(server: LiveServer) -> None:
     for path in ("workflow-runs/wfr_none/calls", "workflow-runs/%20/calls"):
         assert (await api(server, "POST", path, {"calls": []}))[0] == 404
     assert (await api(server, "GET", "workflow-runs/wfr_none"))[0] == 404
+
+
+async def test_results_that_nobody_uses_go_by_the_clock(tmp_path: Path) -> None:
+    options = ("--AgentGateway.workflow_results_days=0.0", "--AgentGateway.retention_every_s=0.3")
+    async with LiveServer(tmp_path, options=options) as short:
+        run = await opened(short, "short")
+        await settled(short, run, await claim(short, run, echo("a")))
+        async with asyncio.timeout(20):
+            while (await claim(short, await opened(short, "short"), echo("a"), start=False))[0]["status"] == "hit":
+                await asyncio.sleep(0.2)
