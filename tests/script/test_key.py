@@ -5,7 +5,7 @@ import random
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_agent.exceptions import InvalidRequest
@@ -38,6 +38,7 @@ def shuffled(value, chance):
     return [shuffled(held, chance) for held in value] if isinstance(value, list) else value
 
 
+@settings(deadline=None)
 @given(FIELDS, st.integers())
 def test_the_order_of_objects_does_not_count(fields, seed):
     again = msgspec.convert(shuffled(msgspec.to_builtins(fields), random.Random(seed)), CallFields)
@@ -45,6 +46,7 @@ def test_the_order_of_objects_does_not_count(fields, seed):
     assert difference(again, fields) is None
 
 
+@settings(deadline=None)
 @given(FIELDS, FIELDS)
 def test_different_calls_have_different_keys_and_a_field_that_says_why(one, other):
     found = difference(one, other)
@@ -53,6 +55,7 @@ def test_different_calls_have_different_keys_and_a_field_that_says_why(one, othe
         assert getattr(one, found.field) != getattr(other, found.field) or found.was != found.now
 
 
+@settings(deadline=None)
 @given(FIELDS)
 def test_keys_survive_the_wire(fields):
     assert key_of(msgspec.json.decode(msgspec.json.encode(fields), type=CallFields)) == key_of(fields)
