@@ -40,6 +40,12 @@ class FlowInvalid(InvalidRequest):
     code = "flow_invalid"
 
 
+class WorkflowInvalid(InvalidRequest):
+    """A workflow's script cannot be used as it is written; `details` has `line`, `column`, `cell`, `construct`."""
+
+    code = "workflow_invalid"
+
+
 class Unauthenticated(AgentError):
     """No credential, or one that does not hold."""
 
@@ -50,6 +56,12 @@ class Forbidden(AgentError):
     """The credential holds but does not reach this far."""
 
     code = "forbidden"
+
+
+class WorkflowNotApproved(Forbidden):
+    """A workflow of the workspace is data until a person approved its very text; `details` has its `digest`."""
+
+    code = "workflow_not_approved"
 
 
 class RateLimited(AgentError):
@@ -100,6 +112,10 @@ class FlowRunNotFound(NotFound):
 
 class WorkflowRunNotFound(NotFound):
     code = "workflow_run_not_found"
+
+
+class WorkflowNotFound(NotFound):
+    code = "workflow_not_found"
 
 
 class UnknownModel(NotFound):
@@ -206,6 +222,24 @@ class SchemaNotSatisfied(AgentError):
     """A call's answers never had the form that it asked for; `details` has `wrong`, what was wrong with the last."""
 
     code = "schema_not_satisfied"
+
+
+class WorkflowFailed(AgentError):
+    """A workflow's script raised; `details` has `type`, `line`, `cell` where known."""
+
+    code = "workflow_failed"
+
+
+class SandboxLimit(BudgetExceeded):
+    """A workflow's script went over a limit of its sandbox; `details` has `limit` and `allowed`."""
+
+    code = "sandbox_limit"
+
+
+class SandboxUnavailable(AgentError):
+    """No sandbox to carry a workflow out in; the message says what to install. It is never carried out without one."""
+
+    code = "sandbox_unavailable"
 
 
 class LoopDetected(AgentError):

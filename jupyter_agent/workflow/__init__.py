@@ -1,4 +1,4 @@
-"""Workflows on the server: what their calls were answered, and carrying out those that were not.
+"""Workflows on the server: their scripts, the sandbox that carries them out, and what their calls were answered.
 
 In Python's hands this name is `ja.workflow("name")`, the workflow in this process.
 """
