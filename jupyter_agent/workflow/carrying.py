@@ -10,6 +10,7 @@ import ast
 import asyncio
 import logging
 import time
+import zlib
 from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -195,7 +196,7 @@ class Carrying:
         waiting = [self._tasks[call_id] for call_id in ids]
         done, _ = await asyncio.wait(waiting, timeout=self._limits.hold_s, return_when=asyncio.FIRST_COMPLETED)
         if not done:
-            state = snapshot.dump()
+            state = zlib.compress(snapshot.dump(), level=1)
             await self._release(state)
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             snapshot = await self._load(state)
@@ -229,7 +230,7 @@ class Carrying:
 
     async def _load(self, state: bytes) -> Any:
         await self._take_worker()
-        return await self._session.load_snapshot(state, print_callback=self._print)
+        return await self._session.load_snapshot(zlib.decompress(state), print_callback=self._print)
 
     async def _restored(self) -> Any:
         """Returns the snapshot of a run that waited, its calls started again; None where it begins at the start."""
@@ -242,7 +243,7 @@ class Carrying:
             snapshot = await self._load(dump.state)
             if sorted(snapshot.pending_call_ids) != sorted(dump.progress.pending.keys() & {*snapshot.pending_call_ids}):
                 raise RuntimeError("it waits for calls that were not written down")
-        except (self._monty.MontyError, RuntimeError, AttributeError) as fault:
+        except (self._monty.MontyError, RuntimeError, AttributeError, zlib.error) as fault:
             _log.warning("The dump of the run %s cannot be used (%s): it is replayed.", self._run_id, fault)
             self._session = None
             await self._worker.aclose()

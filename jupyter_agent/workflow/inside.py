@@ -4,6 +4,7 @@ The script reaches the server by two functions and as JSON text alone: `_call(wo
 json)` is answered at once. JSON is made and read inside, so that the server never walks through a hostile object.
 """
 
+from functools import cache
 from typing import Final
 
 from ..script import MAX_ITEMS, prelude_source
@@ -135,6 +136,7 @@ budget: Budget__
 """The words for the sandbox's type checker. `begin__` is what a check suspends at, before the first line."""
 
 
+@cache
 def inside_source() -> str:
     """Returns the text that defines the words, `parallel` and `pipeline` by the prelude that kernels use too."""
     return prelude_source() + _WORDS.replace("MAX_ITEMS", str(MAX_ITEMS))
