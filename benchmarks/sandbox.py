@@ -79,8 +79,8 @@ async def waiting(runs: int) -> dict[str, float]:
                 for n in range(runs)
             ]
             kept = Path(folder) / "workflow-dumps"
-            while len(host.asked) < runs or sum(1 for _ in kept.iterdir()) < runs:
-                await asyncio.sleep(0.05)  # noqa: ASYNC110
+            while len(host.asked) < runs or sum(1 for _ in kept.iterdir()) < runs:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
             started = time.perf_counter() - began
             during = memory()
             size = sum(file.stat().st_size for file in kept.iterdir()) / runs
