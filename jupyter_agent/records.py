@@ -625,6 +625,33 @@ class WorkflowRun(Record, frozen=True, kw_only=True):
     kernel_id: str | None = None
 
 
+class HeadlessRun(Record, frozen=True, kw_only=True):
+    """A script that the server carries out, in a pass with the same id.
+
+    `digest` is the SHA-256 of the script's text, which is kept beside this: it is what runs, whatever became of the
+    file. `calls` counts those that were made, `hits` those of them that were answered from the store. `said` are the
+    last lines of what it told. `result` is plain data.
+    """
+
+    workflow_run_id: str
+    user_id: str
+    workflow: str
+    project: str
+    digest: str
+    status: RunStatus
+    created_at: datetime
+    updated_at: datetime
+    args: dict[str, Any] = {}
+    phase: str | None = None
+    said: tuple[str, ...] = ()
+    calls: int = 0
+    hits: int = 0
+    result: Any = None
+    error_code: str | None = None
+    error_message: str | None = None
+    ended_at: datetime | None = None
+
+
 class StoredCall(Record, frozen=True, kw_only=True):
     """A call of a workflow, as a row: in flight, or done with its answer. A call that failed has none.
 

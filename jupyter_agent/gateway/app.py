@@ -258,6 +258,8 @@ class AgentGateway(ExtensionApp):
         return Plan(
             folder=self.folder,
             project=workspace_folder(Path(), self.workspace_path).name,
+            workspace=self.workspace_path,
+            config_dir=Path(self.config_dir),
             database_url=self.database_url or self._told_database_url,
             lease_ttl_s=self.lease_ttl_s,
             default_model=self.default_model,

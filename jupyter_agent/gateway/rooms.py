@@ -19,6 +19,8 @@ from ..runtime.history import load_turns
 from ..storage import Storage, open_storage
 from ..tools import Toolbox, first_toolbox
 from ..workflow.calls import Calls
+from ..workflow.discovery import places
+from ..workflow.headless import Headless
 from ..workflow.resolving import Resolver
 from .actions import Actions
 from .changes import Changes
@@ -41,6 +43,8 @@ class Plan:
 
     folder: Path
     project: str
+    workspace: Path
+    config_dir: Path
     database_url: str = field(repr=False)
     lease_ttl_s: float
     default_model: str
@@ -67,6 +71,7 @@ class Rooms:
     runner: Runner
     actions: Actions
     calls: Calls
+    headless: Headless
     sweeper: Sweeper
     changes: Changes
     client_tools: ClientTools
@@ -78,6 +83,7 @@ class Rooms:
     async def close(self) -> None:
         """Lets runs go within five seconds, so that a server that starts again takes them up."""
         await self.sweeper.close()
+        await self.headless.close()
         await self.calls.close()
         await self.runner.close()
         await self.actions.drain(timeout_s=1.0)
@@ -149,6 +155,11 @@ async def open_rooms(
         )
         if flying := await calls.recover():
             log.info("Took up %d calls of workflows that a stopped server left.", flying)
+        headless = Headless(
+            storage=storage, calls=calls, folder=plan.folder, where=places(plan.workspace, plan.config_dir)
+        )
+        if taken_up := await headless.recover():
+            log.info("Took up %d workflows that a stopped server left.", taken_up)
         sweeper = Sweeper(
             storage=storage,
             journal=journal,
@@ -170,6 +181,7 @@ async def open_rooms(
         runner=runner,
         actions=actions,
         calls=calls,
+        headless=headless,
         sweeper=sweeper,
         changes=changes,
         client_tools=client_tools,

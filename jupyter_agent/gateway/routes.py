@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
-from . import approvals, blobs, catalog, feedback, frames, openapi, retention, runs, sse, threads, workflows
+from . import approvals, blobs, catalog, feedback, frames, openapi, retention, runs, scripts, sse, threads, workflows
 from .rest import AgentHandler
 from .websocket import AgentSocket
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 BASE: Final = "/jupyter-agent"
 API: Final = f"{BASE}/api"
 _RUN: Final = r"(?P<run_id>[^/]+)"
+_WORKFLOW: Final = r"(?P<workflow>[^/]+)"
 _WORKFLOW_RUN: Final = r"(?P<workflow_run_id>[^/]+)"
 
 ROUTES: Final[tuple[tuple[str, type[AgentHandler]], ...]] = (
@@ -43,7 +44,13 @@ ROUTES: Final[tuple[tuple[str, type[AgentHandler]], ...]] = (
     (f"/workflow-runs/{_WORKFLOW_RUN}/calls/stop", workflows.StopCalls),
     (f"/workflow-runs/{_WORKFLOW_RUN}/calls/news", workflows.NewsOfCalls),
     (f"/workflow-runs/{_WORKFLOW_RUN}/release", workflows.ReleaseClaims),
-    (r"/workflows/(?P<workflow>[^/]+)/results", workflows.StoredResults),
+    (f"/workflow-runs/{_WORKFLOW_RUN}/status", scripts.StatusOfRun),
+    (f"/workflow-runs/{_WORKFLOW_RUN}/cancel", scripts.CancelRun),
+    ("/workflows", scripts.AllWorkflows),
+    (f"/workflows/{_WORKFLOW}", scripts.OneWorkflow),
+    (f"/workflows/{_WORKFLOW}/approve", scripts.ApproveWorkflow),
+    (f"/workflows/{_WORKFLOW}/runs", scripts.RunsOfWorkflow),
+    (f"/workflows/{_WORKFLOW}/results", workflows.StoredResults),
     ("/blobs", blobs.Blobs),
     (r"/blobs/(?P<digest>[^/]+)", blobs.OneBlob),
     ("/models", catalog.Models),

@@ -39,6 +39,7 @@ from .database import Clash, checked, numbers_after, patient
 from .errands import SqlErrands
 from .feedback import SqlFeedback
 from .flows import SqlFlows
+from .headless import SqlHeadless
 from .leases import SqlLeases, is_free
 from .listing import runs_chosen
 from .queries import TOMBSTONE
@@ -64,7 +65,7 @@ from .tables import (
 )
 
 
-class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlows, SqlCalls):
+class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlows, SqlCalls, SqlHeadless):
     """The RowStore over a database. Raises StorageError for whatever the database cannot do."""
 
     # --- threads ------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from ..records import StoredCall, WorkflowRun, clean
+from ..records import HeadlessRun, RunStatus, StoredCall, WorkflowRun, clean
 from .tables import TEXT, Row, UtcTime, metadata
 
 workflow_runs = sa.Table(
@@ -20,6 +20,30 @@ workflow_runs = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("updated_at", UtcTime, nullable=False),
     sa.Index("workflow_runs_of_user", "user_id", "created_at", "workflow_run_id"),
+)
+
+headless_runs = sa.Table(
+    "headless_runs",
+    metadata,
+    sa.Column("workflow_run_id", TEXT, sa.ForeignKey("workflow_runs.workflow_run_id"), primary_key=True),
+    sa.Column("user_id", TEXT, nullable=False),
+    sa.Column("workflow", TEXT, nullable=False),
+    sa.Column("project", TEXT, nullable=False),
+    sa.Column("digest", TEXT, nullable=False),
+    sa.Column("script", sa.JSON, nullable=False),
+    sa.Column("status", TEXT, nullable=False),
+    sa.Column("args", sa.JSON, nullable=False),
+    sa.Column("phase", TEXT),
+    sa.Column("said", sa.JSON, nullable=False),
+    sa.Column("calls", sa.BigInteger, nullable=False),
+    sa.Column("hits", sa.BigInteger, nullable=False),
+    sa.Column("result", sa.JSON(none_as_null=True)),
+    sa.Column("error_code", TEXT),
+    sa.Column("error_message", TEXT),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("updated_at", UtcTime, nullable=False),
+    sa.Column("ended_at", UtcTime),
+    sa.Index("headless_runs_of_user", "user_id", "project", "created_at", "workflow_run_id"),
 )
 
 call_results = sa.Table(
@@ -81,3 +105,15 @@ def call_of(row: Row) -> StoredCall:
 
 def workflow_run_of(row: Row) -> WorkflowRun:
     return WorkflowRun(**row)
+
+
+def headless_values(changed: dict[str, Any]) -> dict[str, Any]:
+    values = {name: clean(value) for name, value in changed.items()}
+    if "said" in values:
+        values["said"] = list(values["said"])
+    return values
+
+
+def headless_of(row: Row) -> HeadlessRun:
+    told = {name: row[name] for name in HeadlessRun.__struct_fields__}
+    return HeadlessRun(**told | {"status": RunStatus(row["status"]), "said": tuple(row["said"])})

@@ -47,7 +47,7 @@ class Calls:
     """All calls of workflows that this server carries out. `by` is on whose behalf something is done."""
 
     def __init__(self, *, storage: Storage, journal: Journal, runner: Runner, resolver: Resolver, project: str) -> None:
-        self._rows = storage.rows
+        self.rows = self._rows = storage.rows
         self._journal = journal
         self._runner = runner
         self._resolver = resolver
@@ -134,6 +134,10 @@ class Calls:
             else:
                 states.append(self._told(run, call))
         return states
+
+    def flying_of(self, workflow_run_id: str) -> list[str]:
+        """Returns the calls in flight that this pass waits for."""
+        return [call_id for call_id, waiting in self._waiting.items() if workflow_run_id in waiting]
 
     async def stop(self, workflow_run_id: str, call_ids: Sequence[str], *, by: Principal) -> int:
         """Stops calls in flight at once, with their runs; returns how many. Raises WorkflowRunNotFound."""

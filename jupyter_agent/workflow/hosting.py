@@ -53,12 +53,17 @@ class HostWords:
         self._host: Any = host
         self._words = Words(host)
 
-    async def call(self, word: str, said: str) -> str:
-        """Does what a word says and returns its answer as JSON text. Raises what it raises."""
+    async def call(self, word: str, said: str, *, place: int = 0) -> str:
+        """Does what a word says and returns its answer as JSON text. Raises what it raises.
+
+        `place` numbers the calls of a run: the same one in a replay, for hosts that ask for it (`agent_at`).
+        """
         match word:
             case "agent":
                 options = msgspec.structs.asdict(_read(said, _Said, word))
-                answer = await self._words.agent(options.pop("prompt"), **options)
+                pending = self._words.agent(options.pop("prompt"), **options)
+                at = getattr(self._host, "agent_at", None)
+                answer = await (pending if at is None else at(pending.call, place))
             case "workflow":
                 nested = _read(said, _Workflow, word)
                 answer = await self._has(word)(nested.name, nested.args)

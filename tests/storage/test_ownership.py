@@ -9,6 +9,18 @@ import pytest
 from jupyter_agent.exceptions import NotFound
 from jupyter_agent.flow import FlowRun, StepState
 from jupyter_agent.records import SYSTEM, Approval, AskStatus, Feedback, InputNeeded, Page, Principal, WorkflowRun
+from jupyter_agent.records import (
+    SYSTEM,
+    Approval,
+    AskStatus,
+    Feedback,
+    HeadlessRun,
+    InputNeeded,
+    Page,
+    Principal,
+    RunStatus,
+    WorkflowRun,
+)
 from jupyter_agent.storage.calls import Claim
 from jupyter_agent.storage.sql import SqlRows
 from tests.storage.test_calls import call, done
@@ -38,6 +50,8 @@ READS: dict[str, Call] = {
     "list_flow_runs": lambda rows, by: rows.list_flow_runs(by=by),
     "list_flow_steps": lambda rows, by: rows.list_flow_steps("flow", by=by),
     "get_workflow_run": lambda rows, by: rows.get_workflow_run("wfr", by=by),
+    "get_headless_run": lambda rows, by: rows.get_headless_run("wfr", by=by),
+    "list_headless_runs": lambda rows, by: rows.list_headless_runs("review", "p", by=by, limit=5),
     "get_calls": lambda rows, by: rows.get_calls(["call"], by=by),
     "list_calls": lambda rows, by: rows.list_calls("review", "p", by=by),
 }
@@ -83,6 +97,11 @@ async def kept(rows):
     await rows.create_workflow_run(
         WorkflowRun(workflow_run_id="wfr", user_id="alice", workflow="review", project="p", created_at=BEGAN,
                     updated_at=BEGAN)
+    )  # fmt: skip
+    await rows.create_headless_run(
+        HeadlessRun(workflow_run_id="wfr", user_id="alice", workflow="review", project="p", digest="d",
+                    status=RunStatus.RUNNING, created_at=BEGAN, updated_at=BEGAN),
+        {"name": "review"},
     )  # fmt: skip
     (started,) = await rows.start_calls("wfr", [call("key", call_id="call")], by=ALICE)
     await rows.finish_call(done(started))

@@ -1,0 +1,219 @@
+"""Workflow scripts as runs of the server: found by name, checked, carried out, cancelled, taken up after a restart."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from ..exceptions import AgentError, Conflict, Forbidden, InvalidRequest, RunFinished, SandboxUnavailable
+from ..records import HeadlessRun, Principal, RunStatus, WorkflowRun, new_id, utc_now
+from ..storage import Storage
+from .approvals import Approval, Approvals
+from .calls import Calls
+from .carrying import Carrying
+from .checking import check_or_refuse
+from .discovery import Listing, Place, list_workflows
+from .dumps import Dumps
+from .limits import Limits
+from .meta import args_problems
+from .sandbox import Sandbox, library
+from .script_file import Script
+from .store_host import StoreHost
+
+AT_ONCE: Final = 3
+"""Scripts that work at the same time; more wait for their turn."""
+TELL_EVERY_S: Final = 0.25
+log = logging.getLogger(__name__)
+
+
+class Headless:
+    """All scripts that this server carries out. `by` is on whose behalf something is done."""
+
+    def __init__(
+        self, *, storage: Storage, calls: Calls, folder: Path, where: list[Place], limits: Limits | None = None
+    ) -> None:
+        self._rows = storage.rows
+        self._is_shared = storage.is_shared
+        self._calls = calls
+        self._folder = folder
+        self._where = where
+        self._limits = limits or Limits()
+        self._approvals = Approvals(folder)
+        self._sandbox: Sandbox | None = None
+        self._opening = asyncio.Lock()
+        self._open = contextlib.AsyncExitStack()
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._hosts: dict[str, StoreHost] = {}
+
+    # --- what there is ------------------------------------------------------------------------------------------
+
+    async def listing(self) -> Listing:
+        """Returns all workflows of all places, read and never executed."""
+        return await asyncio.to_thread(list_workflows, self._where, self._approvals)
+
+    async def approve(self, name: str, digest: str, *, by: Principal) -> Approval:
+        """Approves the text that a workflow has now.
+
+        Raises Forbidden for who may not approve, WorkflowNotFound, and Conflict where the text is another by now.
+        """
+        if not by.may_approve:
+            raise Forbidden(
+                "Code in a kernel may not approve workflows: do it with the server's token, or let the "
+                "operator set AgentGateway.allow_kernel_approvals."
+            )
+        found = (await self.listing()).get(name)
+        if found.script.digest != digest:
+            raise Conflict(
+                f"The workflow {name!r} has another text by now: read it again.",
+                details={"digest": found.script.digest},
+            )
+        return await asyncio.to_thread(self._approvals.approve, digest, name=name, actor=by.actor)
+
+    async def check(self, name: str) -> None:
+        """Raises WorkflowInvalid with what of a workflow the sandbox would not run, SandboxUnavailable without one."""
+        found = (await self.listing()).get(name)
+        await check_or_refuse(await self._its_sandbox(), found.script)
+
+    # --- runs ---------------------------------------------------------------------------------------------------
+
+    async def start(self, name: str, args: Mapping[str, Any], *, by: Principal) -> HeadlessRun:
+        """Starts a workflow and returns its run.
+
+        Raises WorkflowNotFound, WorkflowNotApproved, WorkflowInvalid, SandboxUnavailable, and InvalidRequest for
+        arguments that it does not take; then nothing was started.
+        """
+        if self._is_shared:
+            raise Conflict("Servers that share a database do not carry scripts out yet: run it in a notebook.")
+        script = (await self.listing()).get_to_run(name)
+        problems = args_problems(script.meta, args)
+        if problems:
+            raise InvalidRequest(f"The workflow {name!r} does not take these arguments: {'; '.join(problems[:5])}.")
+        await check_or_refuse(await self._its_sandbox(), script)
+        now = utc_now()
+        run = HeadlessRun(
+            workflow_run_id=new_id("wfr"), user_id=by.user_id, workflow=name, project=self._calls.project,
+            digest=script.digest, status=RunStatus.PENDING, args=dict(args), created_at=now, updated_at=now,
+        )  # fmt: skip
+        await self._calls.open(
+            WorkflowRun(
+                workflow_run_id=run.workflow_run_id, user_id=run.user_id, workflow=name, project=run.project,
+                args=run.args, created_at=now, updated_at=now,
+            )
+        )  # fmt: skip
+        await self._rows.create_headless_run(run, msgspec.to_builtins(script))
+        self._carry(run, script)
+        return run
+
+    async def get(self, workflow_run_id: str, *, by: Principal) -> HeadlessRun:
+        """Raises WorkflowRunNotFound."""
+        return await self._rows.get_headless_run(workflow_run_id, by=by)
+
+    async def list_runs(self, name: str, *, by: Principal, limit: int = 100) -> list[HeadlessRun]:
+        """Returns a workflow's newest runs, newest first."""
+        return await self._rows.list_headless_runs(name, self._calls.project, by=by, limit=limit)
+
+    async def cancel(self, workflow_run_id: str, *, by: Principal) -> int:
+        """Ends a run for good, with its calls, and returns how many of those were stopped.
+
+        Raises WorkflowRunNotFound, RunFinished.
+        """
+        run = await self.get(workflow_run_id, by=by)
+        if run.status.is_terminal:
+            raise RunFinished(f"The run {workflow_run_id!r} has ended before: {run.status.value}.")
+        ended = {"status": RunStatus.INTERRUPTED, "ended_at": utc_now(), "error_code": "interrupted"}
+        if not await self._rows.update_headless_run(workflow_run_id, **ended):
+            raise RunFinished(f"The run {workflow_run_id!r} has just ended.")
+        flying = self._calls.flying_of(workflow_run_id)
+        task = self._tasks.get(workflow_run_id)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+        return len(flying)
+
+    # --- carrying out -------------------------------------------------------------------------------------------
+
+    async def recover(self) -> int:
+        """Takes up the scripts that a stopped server left; returns how many. Without a sandbox they go on waiting."""
+        if self._is_shared:
+            return 0
+        left = await self._rows.unfinished_headless_runs(self._calls.project)
+        for run in left:
+            script = msgspec.convert(await self._rows.headless_script(run.workflow_run_id), Script)
+            self._carry(run, script)
+        return len(left)
+
+    async def close(self) -> None:
+        """Lets go of all scripts, so that a server that starts again takes them up, and ends the sandbox."""
+        for host in self._hosts.values():
+            host.leave()
+        for task in self._tasks.values():
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks.values()))
+        await self._open.aclose()
+
+    async def _its_sandbox(self) -> Sandbox:
+        """Returns the sandbox, opened when it is needed first. Raises SandboxUnavailable."""
+        async with self._opening:
+            if self._sandbox is None:
+                self._sandbox = await self._open.enter_async_context(Sandbox())
+            return self._sandbox
+
+    def _carry(self, run: HeadlessRun, script: Script) -> None:
+        run_id = run.workflow_run_id
+        task = self._tasks[run_id] = asyncio.create_task(self._own(run, script), name=f"workflow {run_id}")
+        task.add_done_callback(lambda _: self._tasks.pop(run_id, None))
+
+    async def _own(self, run: HeadlessRun, script: Script) -> None:
+        """Owns a run to its end: nothing it raises is lost."""
+        try:
+            async with self._turns:
+                await self._rows.update_headless_run(run.workflow_run_id, status=RunStatus.RUNNING)
+                ended: dict[str, Any] = {"status": RunStatus.COMPLETED, "result": await self._carried(run, script)}
+        except SandboxUnavailable as fault:
+            log.warning("The workflow run %s waits for a sandbox: %s", run.workflow_run_id, fault.message)
+            return
+        except AgentError as fault:
+            ended = {"status": RunStatus.ERROR, "error_code": fault.code, "error_message": fault.message}
+        except Exception:
+            log.exception("The workflow run %s could not be carried out.", run.workflow_run_id)
+            message = "The server's log says what went wrong."
+            ended = {"status": RunStatus.ERROR, "error_code": AgentError.code, "error_message": message}
+        await self._rows.update_headless_run(run.workflow_run_id, ended_at=utc_now(), **ended)
+
+    async def _carried(self, run: HeadlessRun, script: Script) -> Any:
+        sandbox = await self._its_sandbox()
+        news = asyncio.Event()
+        by = Principal(user_id=run.user_id, actor=f"workflow {run.workflow}")
+        host = self._hosts[run.workflow_run_id] = StoreHost(self._calls, run, by=by, told=news.set)
+        telling = asyncio.create_task(self._tell(run, host, news))
+        dumps = await asyncio.to_thread(Dumps, self._folder, sandbox=library().__version__)
+        try:
+            carrying = Carrying(
+                sandbox, script, host, run_id=run.workflow_run_id, began_at=run.created_at, limits=self._limits,
+                dumps=dumps,
+            )  # fmt: skip
+            return await carrying.run()
+        finally:
+            del self._hosts[run.workflow_run_id]
+            telling.cancel()
+            await asyncio.wait({telling})
+            await host.close()
+            await self._told(run, host)
+
+    async def _tell(self, run: HeadlessRun, host: StoreHost, news: asyncio.Event) -> None:
+        while True:
+            await news.wait()
+            news.clear()
+            await self._told(run, host)
+            await asyncio.sleep(TELL_EVERY_S)
+
+    async def _told(self, run: HeadlessRun, host: StoreHost) -> None:
+        await self._rows.update_headless_run(
+            run.workflow_run_id, phase=host.phase_now, said=tuple(host.said), calls=host.made, hits=host.hits
+        )

@@ -1,0 +1,179 @@
+"""The host of a script on the server: its calls are claimed from the store, or run live and stored.
+
+Calls that are made in one go are claimed in one go. Each is claimed for its place in the run, so that a run that
+goes on lets go of what it still waits for, and of nothing else.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from ..exceptions import AgentError, fault_named
+from ..records import HeadlessRun, Principal
+from ..script import AgentCall, BudgetView
+from .calls import Calls
+from .placed import CallState, PlacedCall
+
+LOOK_EVERY_S: Final = 30.0
+GONE_S: Final = 2.0
+MAX_SAID: Final = 200
+_Told = Callable[[], None]
+
+
+class Spending:
+    """What the live calls of this run took. There is no limit of its own yet: calls have theirs."""
+
+    total: int | None = None
+
+    def __init__(self) -> None:
+        self._tokens = 0
+        self._cost: float | None = 0.0
+
+    @property
+    def cost(self) -> float | None:
+        return self._cost
+
+    def spent(self) -> int:
+        return self._tokens
+
+    def remaining(self) -> float:
+        return float("inf")
+
+    def add(self, state: CallState) -> None:
+        """Counts a call that ran live."""
+        self._tokens += state.tokens or 0
+        self._cost = None if state.cost is None or self._cost is None else self._cost + state.cost
+
+
+class StoreHost:
+    """A script's words over the store. `told` is called whenever there is something new to tell of the run."""
+
+    def __init__(self, calls: Calls, run: HeadlessRun, *, by: Principal, told: _Told) -> None:
+        self._calls = calls
+        self._run = run
+        self._pass = run.workflow_run_id
+        self._by = by
+        self._told = told
+        self._is_leaving = False
+        self._spending = Spending()
+        self._asked: list[tuple[PlacedCall, asyncio.Future[CallState]]] = []
+        self._claiming: asyncio.Task[None] | None = None
+        self._hearing: asyncio.Task[None] | None = None
+        self._flying: dict[str, asyncio.Future[CallState]] = {}
+        self.phase_now: str | None = run.phase
+        self.said: list[str] = list(run.said)
+        self.made = 0
+        self.hits = 0
+
+    @property
+    def args(self) -> Mapping[str, Any]:
+        return self._run.args
+
+    @property
+    def budget(self) -> BudgetView:
+        return self._spending
+
+    def phase(self, title: str) -> None:
+        self.phase_now = title
+        self.log(f"# {title}")
+
+    def log(self, message: str) -> None:
+        self.said = [*self.said, message[:1_000]][-MAX_SAID:]
+        self._told()
+
+    async def agent(self, call: AgentCall) -> Any:
+        return await self.agent_at(call, self.made)
+
+    async def agent_at(self, call: AgentCall, place: int) -> Any:
+        """Returns the answer of the call at a place of the run. Cancelled, it stops the call."""
+        placed = PlacedCall(cell=f"call {place}", position=place, **msgspec.structs.asdict(call))
+        state = await self._claimed(placed)
+        self.made += 1
+        self.hits += state.status == "hit"
+        self._told()
+        if state.status == "running":
+            state = await self._settled(state)
+            self._spending.add(state)
+        if state.status in ("failed", "gone"):
+            raise fault_named(state.code or AgentError.code, state.message or "The call was lost.")
+        return state.answer if call.schema is None else json.loads(state.answer or "null")
+
+    async def release(self, places: list[int] | None) -> None:
+        """Lets go of what these places claimed, or of everything: they claim again."""
+        rows = self._calls.rows
+        for cell in [None] if places is None else [f"call {place}" for place in places]:
+            await rows.release_claims(self._pass, cell=cell, by=self._by)
+
+    def leave(self) -> None:
+        """Says that the server stops: calls go on without this host, and are taken up when it starts again."""
+        self._is_leaving = True
+
+    async def close(self) -> None:
+        """Ends what listens for answers."""
+        for task in (self._claiming, self._hearing):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+
+    # --- claiming -----------------------------------------------------------------------------------------------
+
+    async def _claimed(self, placed: PlacedCall) -> CallState:
+        answer: asyncio.Future[CallState] = asyncio.get_running_loop().create_future()
+        self._asked.append((placed, answer))
+        if self._claiming is None or self._claiming.done():
+            self._claiming = asyncio.create_task(self._claim_all())
+        return await answer
+
+    async def _claim_all(self) -> None:
+        while self._asked:
+            # Whatever else is asked in this turn of the loop goes along.
+            await asyncio.sleep(0)
+            asked, self._asked = self._asked, []
+            asked = [(placed, answer) for placed, answer in asked if not answer.done()]
+            if self._hearing is None:
+                self._hearing = asyncio.create_task(self._hear(self._calls.feeds.cursor(self._pass)))
+            try:
+                states = await self._calls.claim(self._pass, [placed for placed, _ in asked], start=True, by=self._by)
+            except AgentError as fault:
+                for _, answer in asked:
+                    if not answer.done():
+                        answer.set_exception(fault)
+                continue
+            for (_, answer), state in zip(asked, states, strict=True):
+                if state.status == "running" and state.call_id is not None:
+                    self._flying.setdefault(state.call_id, asyncio.get_running_loop().create_future())
+                if not answer.done():
+                    answer.set_result(state)
+
+    # --- waiting ------------------------------------------------------------------------------------------------
+
+    async def _settled(self, state: CallState) -> CallState:
+        call_id = str(state.call_id)
+        settled = self._flying[call_id]
+        try:
+            # It may have ended between the claim and now; one that failed is `gone` then, and the news say why.
+            (now,) = await self._calls.look(self._pass, [call_id], by=self._by)
+            if now.status == "gone":
+                await asyncio.wait({settled}, timeout=GONE_S)
+                return settled.result() if settled.done() else now
+            return now if now.status != "running" else await asyncio.shield(settled)
+        except asyncio.CancelledError:
+            if not self._is_leaving:
+                await asyncio.shield(self._calls.stop(self._pass, [call_id], by=self._by))
+            raise
+
+    async def _hear(self, cursor: str) -> None:
+        while True:
+            cursor, news, missed = await self._calls.feeds.after(self._pass, cursor, wait_s=LOOK_EVERY_S)
+            waiting = [call_id for call_id, settled in self._flying.items() if not settled.done()]
+            if missed and waiting:
+                news = tuple(await self._calls.look(self._pass, waiting, by=self._by))
+            for state in news:
+                if state.call_id is None or state.status == "running":
+                    continue
+                settled = self._flying.setdefault(state.call_id, asyncio.get_running_loop().create_future())
+                if not settled.done():
+                    settled.set_result(state)
