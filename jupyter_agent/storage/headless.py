@@ -7,10 +7,10 @@ import msgspec
 import sqlalchemy as sa
 
 from ..exceptions import WorkflowRunNotFound
-from ..records import HeadlessRun, Principal, RunStatus, clean, utc_now
+from ..records import HeadlessRun, Principal, RunStatus, StoredCall, clean, utc_now
 from . import queries
 from .database import Database, patient
-from .workflow_tables import headless_of, headless_runs, headless_values
+from .workflow_tables import call_claims, call_of, call_results, headless_of, headless_runs, headless_values
 
 _ENDED = [status.value for status in RunStatus if status.is_terminal]
 
@@ -47,6 +47,16 @@ class SqlHeadless(Database):
         its = headless_runs.c.workflow_run_id == workflow_run_id
         async with self._reading() as db:
             return dict((await db.execute(sa.select(headless_runs.c.script).where(its))).scalar_one())
+
+    @patient
+    async def held_calls(self, workflow_run_id: str) -> Sequence[StoredCall]:
+        """Returns what a pass has claimed, each with the place that claimed it as its cell, in order."""
+        its = call_claims.c.call_id == call_results.c.call_id
+        query = sa.select(call_results, call_claims.c.cell.label("place")).join(call_claims, its)
+        query = query.where(call_claims.c.workflow_run_id == workflow_run_id)
+        async with self._reading() as db:
+            rows = (await db.execute(query.order_by(call_claims.c.claimed_at, call_results.c.number))).mappings()
+            return [msgspec.structs.replace(call_of(row), cell=row["place"]) for row in rows]
 
     @patient
     async def list_headless_runs(self, workflow: str, project: str, *, by: Principal, limit: int) -> list[HeadlessRun]:

@@ -235,10 +235,10 @@ class Carrying:
     async def _restored(self) -> Any:
         """Returns the snapshot of a run that waited, its calls started again; None where it begins at the start."""
         if self._dumps is None:
-            return await self._resumes(None)
+            return None
         dump: Dump | None = await asyncio.to_thread(self._dumps.load, self._run_id, self._script.digest)
         if dump is None:
-            return await self._resumes(None)
+            return None
         try:
             snapshot = await self._load(dump.state)
             if sorted(snapshot.pending_call_ids) != sorted(dump.progress.pending.keys() & {*snapshot.pending_call_ids}):
@@ -247,18 +247,11 @@ class Carrying:
             _log.warning("The dump of the run %s cannot be used (%s): it is replayed.", self._run_id, fault)
             self._session = None
             await self._worker.aclose()
-            return await self._resumes(None)
+            return None
         self._progress = dump.progress
-        await self._resumes(sorted(dump.progress.pending))
         for call_id, (word, said) in sorted(dump.progress.pending.items()):
             self._start(call_id, word, said)
         return snapshot
-
-    async def _resumes(self, places: list[int] | None) -> None:
-        """Tells a host that keeps claims which calls are said again: None for all, from the beginning."""
-        release = getattr(self._host, "release", None)
-        if release is not None:
-            await release(places)
 
     async def _end(self) -> None:
         """Ends what goes on, worker and calls. A call that is cancelled is stopped by its host."""

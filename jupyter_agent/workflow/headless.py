@@ -194,6 +194,7 @@ class Headless:
         telling = asyncio.create_task(self._tell(run, host, news))
         dumps = await asyncio.to_thread(Dumps, self._folder, sandbox=library().__version__)
         try:
+            await host.resumes()
             carrying = Carrying(
                 sandbox, script, host, run_id=run.workflow_run_id, began_at=run.created_at, limits=self._limits,
                 dumps=dumps,

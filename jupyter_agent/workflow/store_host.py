@@ -1,7 +1,7 @@
 """The host of a script on the server: its calls are claimed from the store, or run live and stored.
 
-Calls that are made in one go are claimed in one go. Each is claimed for its place in the run, so that a run that
-goes on lets go of what it still waits for, and of nothing else.
+Calls that are made in one go are claimed in one go. A run that is taken up after a restart says its calls
+again; those that it claimed before are the same ones then, and nothing runs twice.
 """
 
 import asyncio
@@ -12,10 +12,11 @@ from typing import Any, Final
 import msgspec
 
 from ..exceptions import AgentError, fault_named
-from ..records import HeadlessRun, Principal
+from ..records import HeadlessRun, Principal, StoredCall, canonical_json
 from ..script import AgentCall, BudgetView
-from .calls import Calls
+from .calls import Calls, state_of
 from .placed import CallState, PlacedCall
+from .resolving import said_of
 
 LOOK_EVERY_S: Final = 30.0
 GONE_S: Final = 2.0
@@ -58,6 +59,7 @@ class StoreHost:
         self._by = by
         self._told = told
         self._is_leaving = False
+        self._held: list[StoredCall] = []
         self._spending = Spending()
         self._asked: list[tuple[PlacedCall, asyncio.Future[CallState]]] = []
         self._claiming: asyncio.Task[None] | None = None
@@ -90,22 +92,31 @@ class StoreHost:
     async def agent_at(self, call: AgentCall, place: int) -> Any:
         """Returns the answer of the call at a place of the run. Cancelled, it stops the call."""
         placed = PlacedCall(cell=f"call {place}", position=place, **msgspec.structs.asdict(call))
-        state = await self._claimed(placed)
+        held = self._again(placed)
+        state = await self._claimed(placed) if held is None else await self._looked_at(held)
         self.made += 1
         self.hits += state.status == "hit"
         self._told()
         if state.status == "running":
             state = await self._settled(state)
+        if state.status == "done":
             self._spending.add(state)
         if state.status in ("failed", "gone"):
             raise fault_named(state.code or AgentError.code, state.message or "The call was lost.")
         return state.answer if call.schema is None else json.loads(state.answer or "null")
 
-    async def release(self, places: list[int] | None) -> None:
-        """Lets go of what these places claimed, or of everything: they claim again."""
-        rows = self._calls.rows
-        for cell in [None] if places is None else [f"call {place}" for place in places]:
-            await rows.release_claims(self._pass, cell=cell, by=self._by)
+    async def resumes(self) -> None:
+        """Learns what this run claimed before: what it says again is the same call, not one more."""
+        self._held = list(await self._calls.rows.held_calls(self._pass))
+
+    def _again(self, placed: PlacedCall) -> StoredCall | None:
+        """Returns the call that was made before as this one: at its place, or else with its words."""
+        words = _words(said_of(placed))
+        same = [held for held in self._held if _words(held.said) == words]
+        found = next((held for held in same if held.cell == placed.cell), same[0] if same else None)
+        if found is not None:
+            self._held.remove(found)
+        return found
 
     def leave(self) -> None:
         """Says that the server stops: calls go on without this host, and are taken up when it starts again."""
@@ -117,6 +128,19 @@ class StoreHost:
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})
+
+    async def _looked_at(self, held: StoredCall) -> CallState:
+        """Returns where a call stands that was made before this run was taken up."""
+        if held.is_done:
+            is_own = held.created_at >= self._run.created_at
+            return state_of(held, "done" if is_own else "hit")
+        self._listen()
+        self._flying.setdefault(held.call_id, asyncio.get_running_loop().create_future())
+        return state_of(held, "running")
+
+    def _listen(self) -> None:
+        if self._hearing is None:
+            self._hearing = asyncio.create_task(self._hear(self._calls.feeds.cursor(self._pass)))
 
     # --- claiming -----------------------------------------------------------------------------------------------
 
@@ -133,8 +157,7 @@ class StoreHost:
             await asyncio.sleep(0)
             asked, self._asked = self._asked, []
             asked = [(placed, answer) for placed, answer in asked if not answer.done()]
-            if self._hearing is None:
-                self._hearing = asyncio.create_task(self._hear(self._calls.feeds.cursor(self._pass)))
+            self._listen()
             try:
                 states = await self._calls.claim(self._pass, [placed for placed, _ in asked], start=True, by=self._by)
             except AgentError as fault:
@@ -177,3 +200,11 @@ class StoreHost:
                 settled = self._flying.setdefault(state.call_id, asyncio.get_running_loop().create_future())
                 if not settled.done():
                     settled.set_result(state)
+
+
+def _words(said: dict[str, Any]) -> str:
+    """Returns what makes a call another one: where it stands and what people call it does not."""
+    return canonical_json({name: value for name, value in said.items() if name not in _PLACES})
+
+
+_PLACES: Final = frozenset({"cell", "position", "label", "phase"})

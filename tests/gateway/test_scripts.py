@@ -154,7 +154,7 @@ async def test_a_script_that_fails_or_leaves_the_language_says_where(server: Liv
     await approved(server, "leaves", 'meta = {"name": "NAME"}\nimport pandas\n')
     status, fault = await api(server, "POST", "workflows/leaves/runs", {"args": {}})
     assert (status, fault["code"], fault["details"]["line"]) == (422, "workflow_invalid", 2)
-    await approved(server, "endless", 'meta = {"name": "NAME"}\nx = ""\nwhile True: x += "xx"\n')
+    await approved(server, "endless", 'meta = {"name": "NAME"}\nx = "a"\nwhile True: x += x\n')
     told = await ended(server, await start(server, "endless"))
     assert (told["status"], told["errorCode"]) == ("error", "sandbox_limit")
 
@@ -176,12 +176,17 @@ async def test_cancel_ends_it_for_good_with_its_calls(server: LiveServer) -> Non
     assert (await ended(server, run))["status"] == "interrupted"
 
 
-async def test_a_killed_server_goes_on_with_it_and_does_nothing_twice(server: LiveServer) -> None:
-    await approved(server, "survives", WAITS)
-    run = await start(server, "survives")
+@pytest.mark.parametrize("dump", ["dumped", "replayed"])
+async def test_a_killed_server_goes_on_with_it_and_does_nothing_twice(server: LiveServer, dump: str) -> None:
+    text = WAITS.replace('"first", ', '"first", fresh=True, ')
+    await approved(server, dump, text)
+    run = await start(server, dump)
     await waiting(server, 2)
     await asyncio.sleep(0.5)
     await server.kill()
+    (kept,) = server.home.glob(f"data/jupyter_agent/*/workflow-dumps/{run}")
+    if dump == "replayed":
+        kept.unlink()
     await server.start()
     asked = await waiting(server, 2)
     for one in asked:
@@ -192,5 +197,6 @@ async def test_a_killed_server_goes_on_with_it_and_does_nothing_twice(server: Li
     _, all_runs = await api(server, "GET", "runs?limit=100")
     mine = [one for one in all_runs["items"] if one["metadata"].get("workflowRunId") == run]
     assert len(mine) == 4
-    assert (server.root / "a.txt").exists()
-    assert (server.root / "b.txt").exists()
+    for name in ("a.txt", "b.txt"):
+        (server.root / name).unlink()
+    assert not kept.exists()
