@@ -135,7 +135,7 @@ class ApproveWorkflow(AgentHandler):
 class RunsOfWorkflow(AgentHandler):
     @web.authenticated
     @authorized(action="read", resource="jupyter_agent:workflows")
-    @operation("A workflow's newest runs on the server, newest first", answer=HeadlessRuns)
+    @operation("A workflow's newest runs on the server, newest first", answer=HeadlessRuns, faults=(404,))
     async def get(self, workflow: str) -> None:
         headless = (await self.rooms()).headless
         runs = await headless.list_runs(self.known(workflow, WorkflowNotFound), by=self.principal)

@@ -14,8 +14,8 @@ import msgspec
 from ..exceptions import AgentError, fault_named
 from ..records import HeadlessRun, Principal, StoredCall, canonical_json
 from ..script import AgentCall, BudgetView
+from ..script.placed import CallState, PlacedCall
 from .calls import Calls, state_of
-from .placed import CallState, PlacedCall
 from .resolving import said_of
 
 LOOK_EVERY_S: Final = 30.0
