@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import msgspec
 import pytest
 
 from jupyter_agent.exceptions import AgentError, SandboxLimit, WorkflowFailed
@@ -73,12 +74,15 @@ FORGED = [
 @pytest.mark.parametrize("text", OVER)
 async def test_every_limit_is_an_error_of_its_own(sandbox, text):
     host = LoudHost()
+    expected = OVER[text] if isinstance(OVER[text], tuple) else (OVER[text],)
+    # On a busy machine a short time would be over before whatever else is tried.
+    is_about_time = {"cell_s", "total_s"} & {*expected}
+    limits = SMALL if is_about_time else msgspec.structs.replace(SMALL, cell_s=20, total_s=20)
     began = time.monotonic()
     with pytest.raises(SandboxLimit, match=r"^The script .*\.$") as over:
-        await carry(sandbox, text, host, limits=SMALL)
-    expected = OVER[text]
-    assert over.value.details["limit"] in (expected if isinstance(expected, tuple) else (expected,))
-    assert time.monotonic() - began < 8
+        await carry(sandbox, text, host, limits=limits)
+    assert over.value.details["limit"] in expected
+    assert time.monotonic() - began < 20
     assert sum(len(line) for line in host.said) <= 110_000
     assert len(host.calls) <= 50
     assert await carry(sandbox, "1 + 1") == 2
