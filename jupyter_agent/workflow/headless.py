@@ -74,11 +74,6 @@ class Headless:
             )
         return await asyncio.to_thread(self._approvals.approve, digest, name=name, actor=by.actor)
 
-    async def check(self, name: str) -> None:
-        """Raises WorkflowInvalid with what of a workflow the sandbox would not run, SandboxUnavailable without one."""
-        found = (await self.listing()).get(name)
-        await check_or_refuse(await self._its_sandbox(), found.script)
-
     # --- runs ---------------------------------------------------------------------------------------------------
 
     async def start(self, name: str, args: Mapping[str, Any], *, by: Principal) -> HeadlessRun:
