@@ -154,7 +154,6 @@ async def objects_of_alice(server: LiveServer) -> dict[str, str]:
         started = await talk.command("start_run", input="x", model="scripted", script=ASKS)
         asked = await talk.until("tool_confirmation_request")
     attachment = await fetch(server, "POST", f"{API}/blobs", raw=b"alice's own", headers=as_("alice"))
-    opened = await fetch(server, "POST", f"{API}/workflow-runs", {"workflow": "hers"}, headers=as_("alice"))
     rating = f"{API}/runs/{started['result']['runId']}/feedback"
     rated = await fetch(server, "POST", rating, {"rating": 1}, headers=as_("alice"))
     passing = await fetch(server, "POST", f"{API}/workflow-runs", {"workflow": "hers"}, headers=as_("alice"))
@@ -164,7 +163,6 @@ async def objects_of_alice(server: LiveServer) -> dict[str, str]:
         "thread_id": started["result"]["threadId"],
         "approval_id": asked["approvalId"],
         "request_id": "q1",
-        "workflow_run_id": json.loads(opened.body)["workflowRunId"],
         "digest": json.loads(attachment.body)["blob"],
         "feedback_id": json.loads(rated.body)["feedbackId"],
     }
@@ -182,7 +180,6 @@ BODIES = {
 
 @pytest.mark.parametrize(
     ("verb", "pattern"),
-    # A workflow's name is that of a file in the workspace, which is nobody's own.
     [one for one in OPERATIONS if "<" in one[1] and "<workflow>" not in one[1] and one[0] != "put"],
     ids=lambda one: one,
 )

@@ -8,7 +8,6 @@ import pytest
 
 from jupyter_agent.exceptions import NotFound
 from jupyter_agent.flow import FlowRun, StepState
-from jupyter_agent.records import SYSTEM, Approval, AskStatus, Feedback, InputNeeded, Page, Principal, WorkflowRun
 from jupyter_agent.records import (
     SYSTEM,
     Approval,
