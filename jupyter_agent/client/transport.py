@@ -27,6 +27,8 @@ from .discovery import START_COMMAND, Gateway
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 COMMAND_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 10.0
+GIVEN_UP_S = 1.0
+"""For a connection that is being made when nobody wants it any more."""
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,12 +240,18 @@ class Transport:
     async def _open(self, gateway: Gateway) -> WebSocketClientConnection:
         headers = {"Authorization": f"token {gateway.token}"} if gateway.token else {}
         request = HTTPRequest(gateway.socket_url, headers=headers, connect_timeout=CONNECT_TIMEOUT_S)
-        opening = websocket_connect(request, max_message_size=MAX_FRAME_BYTES)
+        opening = asyncio.ensure_future(websocket_connect(request, max_message_size=MAX_FRAME_BYTES))
         try:
-            return await asyncio.wait_for(opening, CONNECT_TIMEOUT_S + 5)
+            return await asyncio.wait_for(asyncio.shield(opening), CONNECT_TIMEOUT_S + 5)
+        except asyncio.CancelledError:
+            # Our loop may end with us, and a connection that is given up half made would leave its socket open.
+            await asyncio.wait([opening], timeout=GIVEN_UP_S)
+            _give_up(opening)
+            raise
         except (HTTPClientError, HTTPError) as answer:
             raise refusal(answer.code, gateway) or _Dropped() from answer
         except (OSError, WebSocketError, TimeoutError) as gone:
+            _give_up(opening)
             if self._was_connected:
                 raise _Dropped from gone
             raise GatewayNotFound(
@@ -364,6 +372,14 @@ class Transport:
                 self.fault = None
             for follower in list(self._followers.values()):
                 follower.take_link(link)
+
+
+def _give_up(opening: asyncio.Future[WebSocketClientConnection]) -> None:
+    """Hangs up as soon as a connection is made that nobody waits for any more."""
+    if not opening.done():
+        opening.add_done_callback(_give_up)
+    elif not opening.cancelled() and opening.exception() is None:
+        _hang_up(opening.result())
 
 
 def _hang_up(socket: WebSocketClientConnection) -> None:

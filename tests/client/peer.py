@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -70,6 +71,7 @@ class Peer:
         self.uris: list[str] = []
         self.sockets: set[Socket] = set()
         self.refuse_with: int | None = None
+        self.opens_after_s = 0.0
         self.acknowledges = True
         self.beats = True
         self.faults: dict[str, dict[str, Any]] = {}
@@ -107,10 +109,11 @@ class Peer:
 class Socket(WebSocketHandler):
     """One client."""
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         peer: Peer = self.settings["peer"]
         peer.headers.append(self.request.headers)
         peer.uris.append(self.request.uri or "")
+        await asyncio.sleep(peer.opens_after_s)
         if peer.refuse_with is not None:
             self.set_status(peer.refuse_with)
             self.finish()

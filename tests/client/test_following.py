@@ -433,3 +433,13 @@ async def test_a_closed_client_leaves_no_socket(peer):
     assert open_sockets(port)
     await asyncio.to_thread(client.close)
     assert not open_sockets(port)
+
+
+async def test_a_client_that_is_closed_as_it_connects_leaves_no_socket(peer):
+    peer.journal().begin()
+    peer.opens_after_s = 0.3
+    client = Client(Gateway(url=peer.url, token=TOKEN, source="the test"), timing=QUICK)
+    Run(client, msgspec.convert(run_record("run_peer"), RunRecord), client.feed("run_peer", {}))
+    await until(lambda: any("/ws" in uri for uri in peer.uris))
+    await asyncio.to_thread(client.close)
+    assert not open_sockets(urlsplit(peer.url).port)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import subprocess
 import zlib
 from datetime import timedelta
 
@@ -323,6 +324,9 @@ async def test_the_room_of_what_is_gone_is_given_back(world):
 
 async def test_on_a_full_disk_old_threads_can_be_deleted(small_disk):  # noqa: F811 - the fixture
     """Room is made where there is none; feedback and tool calls say that the disk is full, and nothing is half done."""
+    # A database without a row takes half a mebibyte.
+    remount = ["mount", "-o", "remount,size=2m", str(small_disk)]
+    await asyncio.to_thread(subprocess.run, remount, check=True)
     storage = open_storage(small_disk / "data")
     await storage.rows.open()
     projection = Projection(storage.rows, storage.blobs)
@@ -333,7 +337,7 @@ async def test_on_a_full_disk_old_threads_can_be_deleted(small_disk):  # noqa: F
     await aged(world, "t", 10)
     filler = small_disk / "filler"
     with pytest.raises(OSError, match="space"):
-        await asyncio.to_thread(filler.write_bytes, bytes(1_000_000))
+        await asyncio.to_thread(filler.write_bytes, bytes(4_000_000))
     given = Feedback(feedback_id="f", run_id="young", thread_id="u", user_id="alice", rating=1, comment="x" * 9000,
                      created_at=utc_now(), updated_at=utc_now())  # fmt: skip
 

@@ -9,6 +9,9 @@ import pytest_asyncio
 from jupyter_agent.workflow.approvals import Approvals
 from jupyter_agent.workflow.discovery import WORKSPACE_FOLDER, Listing, list_workflows, places
 from jupyter_agent.workflow.sandbox import Sandbox
+from tests.runtime.conftest import open_world
+
+__all__ = ["open_world"]
 
 
 @pytest.fixture
