@@ -28,7 +28,8 @@ class Spent:
 
 
 class LoudHost:
-    """ "bad" fails; "wait" waits until `let_go` is set; whatever begins with "slow" takes as long as `slow_s` says."""
+    """ "bad" fails; whatever begins with "wait" waits until `let_go` is set: by the test, once `together` of them
+    work, or by the call of the prompt `frees`."""
 
     def __init__(self, **args: Any) -> None:
         self.args: Mapping[str, Any] = args
@@ -37,7 +38,8 @@ class LoudHost:
         self.said: list[str] = []
         self.asked: list[tuple[str, Any]] = []
         self.let_go = asyncio.Event()
-        self.slow_s = 0.05
+        self.together: int | None = None
+        self.frees: str | None = None
         self.working = self.most = self.stopped = 0
 
     async def agent(self, call: AgentCall) -> Any:
@@ -46,8 +48,8 @@ class LoudHost:
         self.most = max(self.most, self.working)
         self.budget.used += 10
         try:
-            if call.prompt.startswith("slow"):
-                await asyncio.sleep(self.slow_s)
+            if self.working == self.together or call.prompt == self.frees:
+                self.let_go.set()
             if call.prompt.startswith("wait"):
                 await self.let_go.wait()
         except asyncio.CancelledError:

@@ -16,6 +16,9 @@ from jupyter_agent.workflow.sandbox import Sandbox
 
 from .hosts import LoudHost, carry
 
+WITHIN_S = 10.0
+"""Until a cancelled script's process is gone: two seconds, and what a busy machine adds."""
+
 
 async def test_cells_share_one_session_and_the_last_expression_is_the_result(sandbox):
     host = LoudHost(path="a.py")
@@ -54,25 +57,25 @@ async def test_a_call_starts_when_it_is_awaited_and_belongs_to_the_phase_in_whic
 
 async def test_many_calls_work_at_the_same_time(sandbox):
     host = LoudHost()
-    began = time.monotonic()
-    text = "import asyncio\nsum(len(r) for r in await asyncio.gather(*[agent(f'slow {n:03}') for n in range(300)]))"
+    host.together = 300  # none of them ends before all have begun
+    text = "import asyncio\nsum(len(r) for r in await asyncio.gather(*[agent(f'wait {n:03}') for n in range(300)]))"
     assert await carry(sandbox, text, host) == 300 * 8
     assert host.most == 300
-    assert time.monotonic() - began < 300 * host.slow_s
 
 
 async def test_a_pipeline_has_no_barrier_and_limits_are_kept(sandbox):
     host = LoudHost()
+    host.frees = "I2+2"
     text = """
 def first(previous, item, index):
-    return agent("slow" if item == 0 else f"i{item}")
+    return agent("wait" if item == 0 else f"i{item}")
 async def second(previous, item, index):
     log(f"{index} {previous}")
     return await agent(f"{previous}+{item}")
 await pipeline([0, 1, 2], first, second, limit=2)
 """
-    assert await carry(sandbox, text, host) == ["SLOW+0", "I1+1", "I2+2"]
-    assert host.said == ["1 I1", "2 I2", "0 SLOW"]
+    assert await carry(sandbox, text, host) == ["WAIT+0", "I1+1", "I2+2"]
+    assert host.said == ["1 I1", "2 I2", "0 WAIT"]
     assert host.most == 2
 
 
@@ -191,7 +194,7 @@ async def test_a_dump_that_cannot_be_trusted_is_ignored_and_the_run_replayed(san
 
 
 @pytest.mark.parametrize("text", ["while True: pass", "await agent('wait')", "import time\ntime.sleep(60)"])
-async def test_cancel_ends_the_script_and_its_calls_within_two_seconds(sandbox, text):
+async def test_cancel_ends_the_script_and_its_calls(sandbox, text):
     host = LoudHost()
     run = asyncio.create_task(carry(sandbox, text, host, limits=Limits(cell_s=60)))
     await asyncio.sleep(0.5)
@@ -200,9 +203,9 @@ async def test_cancel_ends_the_script_and_its_calls_within_two_seconds(sandbox, 
     with pytest.raises(asyncio.CancelledError):
         await run
     assert host.stopped == len(host.calls)
-    await asyncio.sleep(0.2)
-    assert _working() == []
-    assert time.monotonic() - began < 2
+    while _working():
+        assert time.monotonic() - began < WITHIN_S
+        await asyncio.sleep(0.05)
 
 
 def _working() -> list[str]:

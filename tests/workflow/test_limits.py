@@ -113,7 +113,8 @@ async def test_a_limit_cannot_be_caught(sandbox):
 
 async def test_one_run_over_its_limits_does_not_touch_another(sandbox):
     host = LoudHost()
-    calm = asyncio.create_task(carry(sandbox, "[await agent('slow') for _ in range(5)]", host))
+    calm = asyncio.create_task(carry(sandbox, "[await agent('wait') for _ in range(5)]", host))
     with pytest.raises(SandboxLimit):
         await carry(sandbox, "x = 'a'\nwhile True: x += x", limits=SMALL)
-    assert await calm == ["SLOW"] * 5
+    host.let_go.set()
+    assert await calm == ["WAIT"] * 5
