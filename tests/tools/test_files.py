@@ -211,14 +211,13 @@ async def test_read_folders_and_missing_files(use) -> None:
 
 async def test_reading_does_not_hold_the_loop(use, root: Path) -> None:
     (root / "big.txt").write_bytes(b"some text\n" * 3_000_000)
-    longest, last = 0.0, time.monotonic()
+    beats = 0
     reading = asyncio.create_task(use("read_file", path="big.txt", start_line=2_999_000))
     while not reading.done():
         await asyncio.sleep(0.005)
-        now = time.monotonic()
-        longest, last = max(longest, now - last), now
+        beats += 1
     assert (await reading).endswith("of 3,000,000; go on with start_line=2999500]")
-    assert longest < 1.0
+    assert beats > 5  # it would be one
 
 
 async def test_cancelling_stops_the_thread(use, root: Path) -> None:
@@ -232,7 +231,7 @@ async def test_cancelling_stops_the_thread(use, root: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await searching
     await asyncio.get_running_loop().shutdown_default_executor()
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 10
     assert threading.active_count() <= threads
 
 
