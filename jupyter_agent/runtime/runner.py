@@ -147,6 +147,8 @@ class Runner:
         self._carried.keep(self._tell_status(run_id, status))
 
     async def _tell_status(self, run_id: str, status: RunStatus) -> None:
+        if not self._watchers:
+            return
         try:
             run = await self._rows.get_run(run_id, by=SYSTEM)
         except (RunNotFound, StorageError):

@@ -29,6 +29,10 @@ class Backend(Protocol):
         """What SQLAlchemy and its driver raise."""
 
     @property
+    def reading(self) -> dict[str, Any]:
+        """The execution options of a connection that only reads."""
+
+    @property
     def writing(self) -> dict[str, Any]:
         """The execution options of a connection that is going to write: one transaction then is as if it were alone."""
 

@@ -124,8 +124,9 @@ class Database:
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
         try:
-            async with self._opened().connect() as db:
-                yield db
+            async with self._opened().connect() as plain:
+                options = self.backend.reading
+                yield await plain.execution_options(**options) if options else plain
         except self.backend.faults as fault:
             raise self.backend.fault(fault) from fault
 

@@ -82,6 +82,12 @@ class PostgresServer:
         return (sa.exc.SQLAlchemyError, psycopg.Error)
 
     @property
+    def reading(self) -> dict[str, Any]:
+        # Each statement sees what is committed by then anyway: a transaction around it would be two more turns to the
+        # server and back.
+        return {"isolation_level": "AUTOCOMMIT"}
+
+    @property
     def writing(self) -> dict[str, Any]:
         return {"isolation_level": "SERIALIZABLE"}
 

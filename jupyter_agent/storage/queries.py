@@ -1,5 +1,6 @@
 """The queries that several operations share, each on the connection it is given, inside the caller's transaction."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -189,16 +190,33 @@ async def put_turn(db: AsyncConnection, turn: Turn) -> None:
 _SAME_CALL: Final = sa.delete(tool_traces).where(
     *(tool_traces.c[name] == sa.bindparam(f"its_{name}") for name in ("run_id", "turn", "position"))
 )
+_CALLS_OF: Final = sa.select(tool_traces.c.turn, tool_traces.c.position).where(
+    tool_traces.c.run_id == sa.bindparam("its_run_id"),
+    tool_traces.c.turn.between(sa.bindparam("first"), sa.bindparam("last")),
+)
 
 
 async def put_traces(db: AsyncConnection, traces: Sequence[ToolTrace]) -> None:
-    """Writes the rows of tool calls, in place of all rows of the same calls. Many at once cost two statements."""
+    """Writes the rows of tool calls, in place of all rows of the same calls. Many at once cost few statements."""
     if not traces:
         return
-    places = {(trace.run_id, trace.turn, trace.position) for trace in traces}
-    same = [{"its_run_id": run_id, "its_turn": turn, "its_position": at} for run_id, turn, at in sorted(places)]
-    await db.execute(_SAME_CALL, same)
+    if there := await _calls_there(db, traces):
+        same = [{"its_run_id": run_id, "its_turn": turn, "its_position": at} for run_id, turn, at in sorted(there)]
+        await db.execute(_SAME_CALL, same)
     await db.execute(sa.insert(tool_traces), [trace_values(trace) for trace in traces])
+
+
+async def _calls_there(db: AsyncConnection, traces: Sequence[ToolTrace]) -> set[tuple[str, int, int]]:
+    """Returns which of these calls have rows. Most are new, and to delete what is not there costs as much as a row."""
+    places: dict[str, set[tuple[int, int]]] = defaultdict(set)
+    for trace in traces:
+        places[trace.run_id].add((trace.turn, trace.position))
+    there: set[tuple[str, int, int]] = set()
+    for run_id, wanted in places.items():
+        its_turns = [turn for turn, _ in wanted]
+        found = await db.execute(_CALLS_OF, {"its_run_id": run_id, "first": min(its_turns), "last": max(its_turns)})
+        there |= {(run_id, turn, at) for turn, at in found if (turn, at) in wanted}
+    return there
 
 
 async def put_segments(db: AsyncConnection, segments: Sequence[TurnSegment]) -> None:
@@ -309,22 +327,33 @@ async def restore_thread(db: AsyncConnection, run: Run) -> None:
         await db.execute(sa.insert(threads).values(**thread_values(made)))
 
 
+def _state_of_threads() -> sa.Select[Any]:
+    of_thread = runs.c.thread_id == threads.c.thread_id
+    active = sa.select(runs.c.status).where(of_thread, runs.c.status.in_(ACTIVE_STATUSES), sa.not_(runs.c.queued))
+    latest = sa.select(runs.c.status).where(of_thread).order_by(runs.c.created_at.desc(), runs.c.run_id.desc())
+    last_change = sa.select(sa.func.max(runs.c.updated_at)).where(of_thread)
+    told = (active.limit(1), latest.limit(1), last_change)
+    return sa.select(threads.c.status, threads.c.updated_at, *(query.scalar_subquery() for query in told))
+
+
+_STATE_OF_THREADS: Final = _state_of_threads()
+
+
 async def update_threads(db: AsyncConnection, thread_ids: Iterable[str]) -> None:
     """Sets the status of threads from their runs, and the time of their last change."""
     for thread_id in sorted(set(thread_ids)):
-        of_thread = runs.c.thread_id == thread_id
-        active = sa.select(runs.c.status).where(of_thread, runs.c.status.in_(ACTIVE_STATUSES), sa.not_(runs.c.queued))
-        latest = sa.select(runs.c.status).where(of_thread).order_by(runs.c.created_at.desc(), runs.c.run_id.desc())
-        last_change = (await db.execute(sa.select(sa.func.max(runs.c.updated_at)).where(of_thread))).scalar()
-        going_on = (await db.execute(active.limit(1))).scalar()
-        ended = (await db.execute(latest.limit(1))).scalar()
-        row = await first(db, sa.select(threads).where(threads.c.thread_id == thread_id))
-        if row is None:
+        is_it = threads.c.thread_id == thread_id
+        found = (await db.execute(_STATE_OF_THREADS.where(is_it))).first()
+        if found is None:
             continue
-        values = {"status": _thread_status(going_on, ended)}
-        if last_change is not None and last_change > row["updated_at"]:
+        status, updated_at, active, latest, last_change = found
+        values: dict[str, Any] = {}
+        if (now := _thread_status(active, latest)) != status:
+            values["status"] = now
+        if last_change is not None and last_change > updated_at:
             values["updated_at"] = last_change
-        await db.execute(sa.update(threads).where(threads.c.thread_id == thread_id).values(**values))
+        if values:
+            await db.execute(sa.update(threads).where(is_it).values(**values))
 
 
 def _thread_status(active: str | None, latest: str | None) -> ThreadStatus:

@@ -53,6 +53,10 @@ class SqliteFile:
         return (sa.exc.SQLAlchemyError, sqlite3.Error)
 
     @property
+    def reading(self) -> dict[str, Any]:
+        return {}
+
+    @property
     def writing(self) -> dict[str, Any]:
         return {WRITES: True}
 
