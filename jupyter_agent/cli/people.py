@@ -9,9 +9,10 @@ from ..client.client import Client
 from ..client.run import Run
 from ..client.transport import Link
 from ..display import words
-from ..exceptions import AgentError, AlreadyResolved, ApprovalNotFound, InputNotFound, NotFound
+from ..exceptions import AgentError, AlreadyResolved, ApprovalNotFound, InputNotFound, InvalidRequest, NotFound
 from ..protocol import control
 from ..records import Approval, InputNeeded, RunStatus
+from . import form
 
 WAITING = (RunStatus.WAITING_CONFIRMATION, RunStatus.WAITING_INPUT)
 REPLAY_S = 30.0
@@ -43,8 +44,10 @@ class Terminal:
                 return None
 
     def answer(self, run: Run, asked: InputNeeded) -> str | None:
-        """Shows the question and takes one line."""
+        """Shows the question and takes one line, or one for each field of its form."""
         show_input(run, asked)
+        if asked.schema and asked.schema.get("properties"):
+            return form.filled(asked.schema, _ask)
         return _ask("answer (empty: later): ").strip() or None
 
 
@@ -66,6 +69,8 @@ def show_approval(run: Run, approval: Approval) -> None:
 def show_input(run: Run, asked: InputNeeded) -> None:
     """Shows a question that waits."""
     _say(f"\n? the agent asks in run {run.id} ({asked.request_id}):\n    {words.plain(asked.prompt)}")
+    for line in form.described(asked.schema or {}):
+        _say(f"    - {words.plain(line)}")
 
 
 def _say(text: str) -> None:
@@ -87,6 +92,7 @@ def attend(run: Run, person: Person, seen: set[str]) -> None:
                 run.reject(approval.approval_id, decision or None)
         except (AlreadyResolved, ApprovalNotFound):
             _say(f"{approval.approval_id} was decided elsewhere meanwhile.")
+    refused: list[str] = []
     for asked in run.inputs:
         if asked.request_id in seen:
             continue
@@ -97,6 +103,13 @@ def attend(run: Run, person: Person, seen: set[str]) -> None:
                 run.answer(asked.request_id, content)
         except (AlreadyResolved, InputNotFound):
             _say(f"{asked.request_id} was answered elsewhere meanwhile.")
+        except InvalidRequest as fault:
+            _say(fault.message)
+            refused.append(asked.request_id)
+    if refused:
+        # Put once more, at once: what was wrong is still to be seen.
+        seen.difference_update(refused)
+        attend(run, person, seen)
 
 
 class Desk:

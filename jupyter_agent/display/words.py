@@ -203,8 +203,14 @@ def approval_line(approval: Approval) -> str:
     return f"{wants(approval)} ({approval.approval_id}). Answer it {WHERE_TO_APPROVE}."
 
 
+GATE = "gate"
+"""The tool by which a workflow has a person decide whether it may go on."""
+
+
 def wants(approval: Approval) -> str:
-    """Returns which tool wants to do what kind of thing."""
+    """Returns which tool wants to do what kind of thing, or what a workflow has a person decide."""
+    if approval.tool_name == GATE:
+        return f"a workflow asks: {one_line(str((_given(approval.arguments) or {}).get('title', '')), 200)}"
     what = " and ".join(VERBS[effect] for effect in approval.effects) or "act"
     return f"{one_line(approval.tool_name)} wants to {what}"
 
@@ -217,6 +223,9 @@ def preview_text(approval: Approval) -> str:
         warning += f"made visible: {_json(picture.pop('invisible'))}\n"
     if isinstance(code := picture.get("code"), str):
         return warning + code
+    if approval.tool_name == GATE:
+        given = _given(approval.arguments) or {}
+        return "\n".join(filter(None, (str(given.get(name, "")) for name in ("title", "detail"))))
     arguments = picture.pop("arguments", None)
     return warning + (_fields(picture) or _json(arguments if arguments is not None else approval.arguments))
 

@@ -21,6 +21,7 @@ from ..records import TurnRecord
 from .contract import Model, ModelInfo
 from .demo import DemoModel
 from .echo import EchoModel
+from .person import PERSON, PersonModel
 from .providers import Provider, ProviderModel
 from .replay import ReplayModel
 from .scripted import ScriptedModel
@@ -109,6 +110,8 @@ class ModelCatalog:
                 return ScriptedModel(_given(script))
             case "replay":
                 return self._replay(rest)
+            case "person":
+                return PersonModel()
         if name not in self._kept:
             self._kept[name] = self._make(name, kind, rest)
         return self._kept[name]
@@ -153,7 +156,7 @@ class ModelCatalog:
     def _check(self, name: str) -> None:
         """Raises UnknownModel for a name that no model can have."""
         kind, colon, rest = name.partition(":")
-        if kind in ("demo", "scripted"):
+        if kind in ("demo", "scripted", PERSON):
             known = not colon
         elif kind == "echo":
             known = not colon or (rest.isascii() and rest.isdigit() and 0 < len(rest) <= 6 and int(rest) > 0)
@@ -244,7 +247,7 @@ def _pace(text: str | None) -> float:
 
 def _provider(name: str, entry: Mapping[str, Any]) -> Provider:
     """Returns the checked entry. Raises InvalidRequest naming the provider and what is wrong with it."""
-    if not name or ":" in name or name in OFFLINE:
+    if not name or ":" in name or name in OFFLINE or name == PERSON:
         raise InvalidRequest(
             f"A provider cannot be called {name!r}: take a name without a colon that is no offline model."
         )

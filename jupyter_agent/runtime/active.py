@@ -13,6 +13,7 @@ from .. import events as ev
 from ..exceptions import AlreadyResolved, InputNotFound, JournalDamaged, RunFinished
 from ..journal import Journal
 from ..models.contract import Model, Models
+from ..models.person import PERSON
 from ..models.prices import Prices
 from ..records import (
     Approval,
@@ -30,7 +31,9 @@ from ..records import (
 from ..storage.contract import BlobStore, RowStore
 from ..tools import Toolbox
 from ..tools.contract import Environment
+from ..tools.people import FOREVER_S
 from ..transcript import Transcript
+from .asked import check_answer
 from .budget import Meter
 from .leaseholder import Leaseholder
 from .policy import Policy
@@ -124,6 +127,15 @@ class ActiveRun:
             return asked if whole is None else min(asked, whole)
         return whole
 
+    @property
+    def is_for_people(self) -> bool:
+        """Whether no model carries it out: it asks a person, and their word is its answer."""
+        return self.model.name == PERSON
+
+    def patience_s(self, usual_s: float) -> float:
+        """Returns how long people are waited for: as usual, or for ever where the run is theirs alone."""
+        return FOREVER_S if self.is_for_people else usual_s
+
     async def show_status(self) -> None:
         """Appends the status that what is pending asks for, if it changed, and lets the meter count only work."""
         status = RunStatus.RUNNING
@@ -151,7 +163,7 @@ class ActiveRun:
                 identifier=call.name, api_name=call.name, name=call.name, arguments=shortened(call.arguments)
             ),
             approval_id=new_id("apr"),
-            expires_at=utc_now() + timedelta(seconds=self.means.settings.approval_timeout_s),
+            expires_at=utc_now() + timedelta(seconds=self.patience_s(self.means.settings.approval_timeout_s)),
             effects=effects,
             preview=preview,
         )
@@ -213,17 +225,20 @@ class ActiveRun:
             if request_id not in self.transcript.inputs:
                 await self.append(ev.InputRequest(request_id=request_id, prompt=prompt, schema=schema))
             asked_at = self.transcript.inputs[request_id].asked_at or utc_now()
-            left_s = self.means.settings.input_timeout_s - (utc_now() - asked_at).total_seconds()
+            patience_s = self.patience_s(self.means.settings.input_timeout_s)
+            left_s = patience_s - (utc_now() - asked_at).total_seconds()
             if not await self._wait_for(request_id, left_s):
                 await self._record(request_id, ev.InputReceived(request_id=request_id, actor="clock"))
         return self.transcript.answers[request_id]
 
     async def answer(self, request_id: str, content: str, *, by: Principal) -> None:
-        """Records a person's answer. Raises InputNotFound, AlreadyResolved."""
+        """Records a person's answer. Raises InputNotFound, AlreadyResolved, and InvalidRequest for one that does not
+        fill in the question's form; then nothing has changed."""
         if request_id in self.transcript.answers:
             raise AlreadyResolved(f"The question {request_id} of run {self.run_id} was answered before.")
         if request_id not in self.transcript.inputs:
             raise InputNotFound(f"Run {self.run_id} has no open question {request_id}.")
+        check_answer(content, self.transcript.inputs[request_id].schema)
         await self._record(request_id, ev.InputReceived(request_id=request_id, content=content, actor=by.name))
 
     async def _wait_for(self, key: str, timeout_s: float) -> bool:

@@ -21,7 +21,7 @@ from ..tools import repair_json, validate
 from ..tools.contract import Tool, ToolAnswer
 from ..transcript import ToolCallView
 from .active import BEGINNING_CHARS, ActiveRun, shortened, wire_size
-from .policy import POLICIES, Ruling, Verdict, approval_hash, facts_of, strictest
+from .policy import FOR_PEOPLE, POLICIES, Ruling, Verdict, approval_hash, facts_of, strictest
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +106,8 @@ def _rule(run: ActiveRun, tool: Tool, arguments: dict[str, Any]) -> Ruling:
     """Returns the stricter of what the run's policy and the server's say; approvals that were remembered count."""
     workspace = str(run.means.environment.workspace)
     facts = facts_of(tool.spec, arguments, workspace=workspace, user_id=run.started.user_id)
+    if run.is_for_people:
+        return FOR_PEOPLE.decide(facts)
     granted = run.transcript.grants | run.thread_grants
     policies = {policy.name: policy for policy in (POLICIES[run.means.settings.policy], run.policy)}
     return strictest(policy.decide(facts, granted=granted) for policy in policies.values())

@@ -218,4 +218,13 @@ TOOLS_OFF: Final = Policy(
     rules=(Rule(name="all", verdict=Verdict.DENY, reason="Tools are switched off here."),),
 )
 
+FOR_PEOPLE: Final = Policy(
+    name="for-people",
+    rules=(
+        Rule(name="decides", verdict=Verdict.ASK, tools=("gate",), reason="It is for a person to decide."),
+        Rule(name="answers", verdict=Verdict.ALLOW, reason="It asks a person."),
+    ),
+)
+"""For runs that no model carries out, whatever the server's policy says of models: nobody can choose it."""
+
 POLICIES: Final[Mapping[str, Policy]] = MappingProxyType({p.name: p for p in (DEFAULT, READ_ONLY, TOOLS_OFF)})

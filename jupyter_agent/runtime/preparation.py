@@ -4,8 +4,10 @@ import msgspec
 
 from .. import events as ev
 from ..exceptions import InvalidRequest, JournalDamaged, UnknownTool
+from ..models.person import PERSON
 from ..records import Fork, Run, RunRequest
 from ..tools import Toolbox
+from ..tools.people import people_toolbox
 from ..transcript import Transcript
 from .active import ActiveRun, Means
 from .budget import Meter
@@ -26,11 +28,13 @@ def check(request: RunRequest, model: str, *, means: Means, toolbox: Toolbox, fo
         raise InvalidRequest("The input is empty. Say what the agent should do.")
     if not request.input and fork is None:
         raise InvalidRequest("The input has no parts. Say what the agent should do.")
-    _tools(request, means=means, toolbox=toolbox)
+    _tools(request, model, means=means, toolbox=toolbox)
 
 
-def _tools(request: RunRequest, *, means: Means, toolbox: Toolbox) -> Toolbox:
+def _tools(request: RunRequest, model: str, *, means: Means, toolbox: Toolbox) -> Toolbox:
     """Returns the run's tools: those named of the server's, or all of them, and the client's own."""
+    if model == PERSON:
+        return people_toolbox()
     if not means.settings.tools_enabled:
         if request.tools or request.client_tools:
             raise InvalidRequest(means.settings.tools_off_reason)
@@ -66,7 +70,7 @@ async def prepare(
         request=request,
         means=means,
         model=means.models.get(started.model, script=request.script),
-        toolbox=_tools(request, means=means, toolbox=toolbox),
+        toolbox=_tools(request, started.model, means=means, toolbox=toolbox),
         policy=POLICIES[request.policy or means.settings.policy],
         meter=meter,
         transcript=transcript,

@@ -126,7 +126,9 @@ class Takeover:
         """Takes a run up where it stopped; one that brought the server down again and again is ended instead."""
         fruitless = fruitless_restarts(transcript)
         await self._means.append(run.run_id, ev.Log(message=RESTARTED))
-        if fruitless >= self._means.settings.max_fruitless_restarts:
+        # One that waits for a person is not stuck, however often the server stops meanwhile.
+        is_waiting = bool(transcript.pending_approvals or transcript.pending_inputs)
+        if fruitless >= self._means.settings.max_fruitless_restarts and not is_waiting:
             fault = AgentError(
                 f"The server stopped {fruitless} times while this run was at the same place, so it is not taken up "
                 "again."

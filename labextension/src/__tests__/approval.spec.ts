@@ -417,6 +417,12 @@ describe('the time that is left', () => {
     expect(timer(show(asked(42_000))[1])).toMatch(/^4[12] s left$/);
   });
 
+  it('is not told where nothing runs out', () => {
+    const expiresAt = new Date(Date.now() + 95 * 365 * 24 * 3_600_000).toISOString();
+    const [, person] = show(approval({ askedAt: new Date().toISOString(), expiresAt }));
+    expect(timer(person)).toBe('');
+  });
+
   it('does not end the card when it is over: only the server does', async () => {
     const [card, person] = await armed(asked(1_100));
     await until(() => timer(person) === 'the time is about over');

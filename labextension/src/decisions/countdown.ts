@@ -13,6 +13,8 @@ import type { IWords } from '../tokens';
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
+/** What waits longer than this waits until somebody decides: nothing runs out. */
+const FOREVER = 50 * 365 * 24 * HOUR;
 
 export class Countdown implements IDisposable {
   /** `now` is the server's time, as far as it is known. */
@@ -22,6 +24,10 @@ export class Countdown implements IDisposable {
     this._left = Math.min(until - now, until - Date.parse(askedAt));
     this.node.setAttribute('role', 'timer');
     this.node.setAttribute('aria-live', 'off');
+    if (this._left > FOREVER) {
+      this.node.title = words.__('It waits until somebody decides.');
+      return;
+    }
     this.node.title = words.__('Without a decision the call is rejected at %1.', new Date(until).toLocaleTimeString());
     if (this._left > 0) {
       this._tick();
