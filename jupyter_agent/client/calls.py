@@ -5,12 +5,13 @@ Lives in the client's loop. A gateway that goes away is waited for; what is sent
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
-from ..exceptions import AgentError, ConnectionLost, InvalidRequest, StorageUnavailable
+from ..exceptions import AgentError, ConnectionLost, Forbidden, InvalidRequest, NotFound, StorageUnavailable
 from ..script import MAX_AT_ONCE
 from ..script.placed import CallState, PlacedCall
 from .client import Client
@@ -57,7 +58,8 @@ class Pass:
             ended = await self._wait(call, claimed)
             if ended.status != "gone":
                 return claimed, ended
-        async with self._at_once:
+        # People and other workflows take as long as they like: agents do not queue behind them.
+        async with self._at_once if call.kind == "agent" else nullcontext():
             for _ in range(1 if call.side_effects else STARTS):
                 started = await self._starts.ask(call)
                 self._tell(call, started)
@@ -196,7 +198,7 @@ class _Batches:
             return
         try:
             states = await self._send([call for call, _ in taken])
-        except InvalidRequest as fault:
+        except (InvalidRequest, NotFound, Forbidden) as fault:
             if len(taken) == 1:
                 _raise_to(taken, fault)
                 return

@@ -38,7 +38,8 @@ ADVICE: Final = {
 class CallRow(Struct, frozen=True, kw_only=True):
     """A call of this pass, as it stands.
 
-    `status` is waiting, running, done or failed; `reused` says whether its answer came from the store, None until that
+    `status` is waiting, running, asking (it waits for a person), done or failed; `reused` says whether its answer came
+    from the store, None until that
     is known, and `why` says why or why not. `tokens` and `cost` were spent by it now, `saved_tokens` and `saved_cost`
     when it first ran; None where unknown.
     """
@@ -116,7 +117,8 @@ class Place(Struct, kw_only=True):
 class Workflow:
     """A workflow by its name: its words, and what its calls of this pass were answered.
 
-    `await wf.agent(…)`, `wf.parallel`, `wf.pipeline`, `wf.phase`, `wf.log` are its words, in notebooks and scripts.
+    `await wf.agent(…)`, `wf.ask`, `wf.gate`, `wf.workflow`, `wf.parallel`, `wf.pipeline`, `wf.phase`, `wf.log` are its
+    words, in notebooks and scripts.
     """
 
     def __init__(self, client: Client, name: str) -> None:
@@ -137,6 +139,7 @@ class Workflow:
         self._watchers: list[Callable[[], None]] = []
         self._words = words = Words(KernelHost(self))
         self.agent, self.parallel, self.pipeline = words.agent, words.parallel, words.pipeline
+        self.ask, self.gate, self.workflow = words.ask, words.gate, words.workflow
         self.phase, self.log = words.phase, words.log
 
     def words(self) -> dict[str, Any]:
@@ -314,6 +317,8 @@ class Workflow:
     def _defaults_of(self, call: AgentCall) -> dict[str, Any]:
         """Returns what the workflow says for its calls; what a call says itself wins."""
         given = self.defaults
+        if call.kind != "agent":
+            return {}
         return {
             "model": call.model or given.model, "settings": dict(given.settings), "instructions": given.instructions,
             "script": given.script,
@@ -327,7 +332,8 @@ class Workflow:
         if state.status == "missed":
             self._change(token, reused=False, why=state.why, difference=state.difference, key=state.key)
         elif state.status == "running":
-            self._change(token, status="running", run_id=state.run_id, tries=state.tries)
+            status = "running" if state.waits_for is None else "asking"
+            self._change(token, status=status, run_id=state.run_id, tries=state.tries)
 
     def _change(self, token: str, **changed: Any) -> None:
         # The cell may have been run again since, and have let go of its calls.

@@ -18,8 +18,9 @@ from ..widgets.output import Output
 SHOWN_EVERY_S: Final = 0.5
 HELP: Final = """\
 %%workflow NAME [-m MODEL]
-    The cell below is a stretch of the workflow NAME: agent, parallel, pipeline, phase, log, args and budget are there,
-    and wf, the workflow. Calls that were answered before, in whatever order, are answered from the store.
+    The cell below is a stretch of the workflow NAME: agent, ask, gate, workflow, parallel, pipeline, phase, log, args
+    and budget are there, and wf, the workflow. Calls that were answered before, in whatever order, are answered from
+    the store.
 
 wf.calls.df           the calls of this pass, which were reused and why
 wf.explain("label")   the reason in a sentence

@@ -5,8 +5,9 @@ answered by the server. The text of `prelude.py` is run by both, so it stays in 
 """
 
 from .attachment import Attachment
-from .call import DEFAULT_TIMEOUT_S, MAX_AT_ONCE, MAX_CALLS, MAX_ITEMS, MAX_TRIES, AgentCall
-from .host import BudgetView, CallHost, Host
+from .call import DEFAULT_TIMEOUT_S, MAX_AT_ONCE, MAX_CALLS, MAX_ITEMS, MAX_TRIES, PEOPLE, AgentCall
+from .host import BudgetView, Host
+from .people import gate_call, question_call, verdict, workflow_call
 from .prelude import parallel, pipeline
 from .schema import schema_of
 from .words import Pending, Words, prelude_source
@@ -17,15 +18,19 @@ __all__ = [
     "MAX_CALLS",
     "MAX_ITEMS",
     "MAX_TRIES",
+    "PEOPLE",
     "AgentCall",
     "Attachment",
     "BudgetView",
-    "CallHost",
     "Host",
     "Pending",
     "Words",
+    "gate_call",
     "parallel",
     "pipeline",
     "prelude_source",
+    "question_call",
     "schema_of",
+    "verdict",
+    "workflow_call",
 ]

@@ -1,6 +1,6 @@
 """One `agent()` of a workflow as it was said, and the caps that hold for all of them."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -23,8 +23,16 @@ MAX_TIMEOUT_S: Final = 7 * 86_400.0
 MAX_RETRIES: Final = 10
 
 
+CallKind = Literal["agent", "ask", "gate", "workflow"]
+PEOPLE: Final[tuple[CallKind, ...]] = ("ask", "gate")
+"""Calls that a person answers."""
+
+
 class AgentCall(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
-    """What `agent(…)` says, plain data only.
+    """What `agent(…)` says, plain data only; or, by its `kind`, `ask`, `gate` or `workflow`.
+
+    `prompt` is then the question, the title, or the name of the workflow; `given` is a gate's `detail`, or what a
+    workflow is called with.
 
     `schema` is a JSON Schema of the answer, None for text. `tools` are names of tools to allow, None for all of them.
     `budget` has `turns`, `tool_calls`, `tokens`, `cost`, `seconds`. `label` and `phase` are for people and never count
@@ -34,6 +42,8 @@ class AgentCall(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
     """
 
     prompt: Annotated[str, Meta(min_length=1)]
+    kind: CallKind = "agent"
+    given: dict[str, Any] = {}
     label: Annotated[str, Meta(max_length=1_000)] | None = None
     phase: Annotated[str, Meta(max_length=1_000)] | None = None
     schema: dict[str, Any] | None = None

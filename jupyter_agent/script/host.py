@@ -24,8 +24,8 @@ class BudgetView(Protocol):
         """US dollars spent until now, None where a price is unknown."""
 
 
-class CallHost(Protocol):
-    """The words that need nobody but agents."""
+class Host(Protocol):
+    """What there is beneath the words."""
 
     @property
     def args(self) -> Mapping[str, Any]:
@@ -35,21 +35,11 @@ class CallHost(Protocol):
     def budget(self) -> BudgetView: ...
 
     async def agent(self, call: AgentCall) -> Any:
-        """Returns the call's answer: text, or the validated object where it has a schema. Raises its failure."""
+        """Returns the call's answer: text, or the validated object where it has a schema. Raises its failure.
+
+        By its kind it is an agent, a person or another workflow that answers.
+        """
 
     def phase(self, title: str) -> None: ...
 
     def log(self, message: str) -> None: ...
-
-
-class Host(CallHost, Protocol):
-    """All words: other workflows and people too."""
-
-    async def workflow(self, name: str, args: Mapping[str, Any]) -> Any:
-        """Returns the result of a nested workflow, one level deep; it shares caps and budget."""
-
-    async def ask(self, question: str, schema: dict[str, Any] | None) -> Any:
-        """Returns what a person answers: text, or the object that the schema describes."""
-
-    async def gate(self, title: str, detail: str) -> bool:
-        """Returns whether a person lets the workflow go on."""

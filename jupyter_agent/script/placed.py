@@ -34,6 +34,7 @@ class CallState(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
 
     `hit`: answered from the store. `missed`: there is nothing to reuse, and it was not started. `running`, `done`,
     `failed` (with `code` and `message`): it runs or ran live. `gone`: nobody carries it out any more, start it again.
+    `waits_for` says what a running one waits for a person with: an answer, or a decision.
     `why` says why it was or was not reused: `unchanged`, `first time`, `prompt changed` …; `difference` has the values.
     `answer` is text; of a call with a schema it is JSON. `tokens` and `cost` are what it took when it ran.
     """
@@ -45,6 +46,7 @@ class CallState(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
     difference: Difference | None = None
     answer: str | None = None
     run_id: str | None = None
+    waits_for: Literal["waiting_input", "waiting_confirmation"] | None = None
     tries: int = 0
     tokens: int | None = None
     cost: float | None = None

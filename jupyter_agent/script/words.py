@@ -10,7 +10,8 @@ from ..exceptions import Conflict, InvalidRequest
 from . import prelude
 from .call import MAX_AT_ONCE, MAX_ITEMS, MAX_RETRIES, MAX_TIMEOUT_S, AgentCall
 from .content import attachments
-from .host import BudgetView, CallHost
+from .host import BudgetView, Host
+from .people import gate_call, question_call, verdict, workflow_call
 from .schema import schema_of
 
 OnError = Literal["none", "raise"]
@@ -47,9 +48,9 @@ class Pending:
 
 
 class Words:
-    """`agent`, `parallel`, `pipeline`, `phase`, `log`, `args` and `budget` over one host."""
+    """`agent`, `ask`, `gate`, `workflow`, `parallel`, `pipeline`, `phase`, `log`, `args` and `budget` over one host."""
 
-    def __init__(self, host: CallHost) -> None:
+    def __init__(self, host: Host) -> None:
         self._host = host
         self._phase: str | None = None
 
@@ -57,6 +58,9 @@ class Words:
         """Returns the words by their names. `args` and `budget` are read when this is called."""
         return {
             "agent": self.agent,
+            "ask": self.ask,
+            "gate": self.gate,
+            "workflow": self.workflow,
             "parallel": self.parallel,
             "pipeline": self.pipeline,
             "phase": self.phase,
@@ -112,6 +116,26 @@ class Words:
             retries=retries, timeout_s=timeout,
         )  # fmt: skip
         return Pending(call, self._host.agent)
+
+    def ask(self, question: str, schema: Any = None) -> Pending:
+        """Returns a call that a person answers: `await` it for their text, or the object that `schema` describes.
+
+        It waits as long as they take. Raises InvalidRequest.
+        """
+        return Pending(question_call(question, schema, phase=self._phase), self._host.agent)
+
+    def gate(self, title: str, detail: str = "") -> Pending:
+        """Returns a call by which a person lets the workflow go on: `await` it for True or False. A rejection is told
+        with its reason. Raises InvalidRequest."""
+
+        async def decided(call: AgentCall) -> bool:
+            return verdict(call, await self._host.agent(call), self._host.log)
+
+        return Pending(gate_call(title, detail, phase=self._phase), decided)
+
+    def workflow(self, name: str, /, **args: Any) -> Pending:
+        """Returns a call of another workflow, of the server's: `await` it for its result. Raises InvalidRequest."""
+        return Pending(workflow_call(name, args, phase=self._phase), self._host.agent)
 
     async def parallel(
         self, calls: Iterable[Awaitable[Any]], *, limit: int | None = None, on_error: OnError = "none"

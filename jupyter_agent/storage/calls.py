@@ -191,6 +191,15 @@ class SqlCalls(Database):
             return [call_of(row) for row in (await db.execute(query)).mappings()]
 
     @patient
+    async def passes_in_flight(self) -> dict[str, str]:
+        """Returns for each call that has no answer yet a pass that holds it, the last one to claim it."""
+        its = call_claims.c.call_id == call_results.c.call_id
+        query = sa.select(call_claims.c.call_id, call_claims.c.workflow_run_id).join(call_results, its)
+        query = query.where(sa.not_(call_results.c.is_done)).order_by(call_claims.c.claimed_at)
+        async with self._reading() as db:
+            return {row["call_id"]: row["workflow_run_id"] for row in (await db.execute(query)).mappings()}
+
+    @patient
     async def list_calls(self, workflow: str, project: str, *, by: Principal) -> Sequence[StoredCall]:
         """Returns the results of a workflow, in the order of their numbers."""
         its = (queries.is_of(call_results, by), call_results.c.workflow == clean(workflow))

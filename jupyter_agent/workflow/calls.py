@@ -7,11 +7,13 @@ in flight when the server was killed is taken up when it starts again, under the
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from contextlib import nullcontext
+from typing import Any, Final, Protocol
 from weakref import WeakValueDictionary
 
 import msgspec
 
+from ..events import StatusChange, decode_line
 from ..exceptions import (
     AgentError,
     CallTimedOut,
@@ -25,12 +27,13 @@ from ..exceptions import (
 from ..journal import Journal
 from ..records import SYSTEM, Principal, Run, RunRequest, RunStatus, StoredCall, WorkflowRun, new_id, utc_now
 from ..runtime import Runner
-from ..script import DEFAULT_TIMEOUT_S, MAX_AT_ONCE, MAX_CALLS, MAX_TRIES
+from ..script import DEFAULT_TIMEOUT_S, MAX_AT_ONCE, MAX_CALLS, MAX_TRIES, PEOPLE
 from ..script.key import CallFields, difference, key_of
 from ..script.placed import CallState, CallStatus, PlacedCall
 from ..storage import Storage
 from ..storage.calls import Claim
 from ..transcript import Transcript
+from . import people
 from .feeds import Feeds
 from .resolving import Resolver, checked_answer, placed_of, request_again, request_for, said_of
 
@@ -41,6 +44,23 @@ TRY: Final = "try"
 """Where a run's metadata keeps which try of which call it is."""
 TRY_AGAIN_S: Final = 1.0
 WAITING: Final = (RunStatus.WAITING_CONFIRMATION, RunStatus.WAITING_INPUT)
+_STATUS: Final = b'"status_change"'
+
+
+class CalledWorkflows(Protocol):
+    """Workflows that calls call: scripts of the server, each carried out as a run of its own."""
+
+    async def digest_of(self, name: str, *, called_by: str) -> str:
+        """Returns the digest of what would run. Raises InvalidRequest, WorkflowNotFound, WorkflowNotApproved."""
+
+    async def result_of(
+        self, call: StoredCall, *, by: Principal, told: Callable[[RunStatus], None]
+    ) -> tuple[str, int, float | None]:
+        """Carries it out and returns its result as JSON, and the tokens and dollars that it took. `told` hears where
+        it stands. Raises what it ended with."""
+
+    async def stop(self, call: StoredCall, *, by: Principal) -> None:
+        """Ends it with its calls, if it goes on."""
 
 
 class Calls:
@@ -57,6 +77,8 @@ class Calls:
         self._waiting: dict[str, set[str]] = {}
         self._stopped: set[str] = set()
         self._taken_up: set[str] = set()
+        self._waits: dict[str, RunStatus] = {}
+        self.workflows: CalledWorkflows | None = None
         self._at_once: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     # --- passes ---------------------------------------------------------------------------------------------
@@ -73,7 +95,8 @@ class Calls:
         Raises WorkflowRunNotFound, TooManyCalls and InvalidRequest; then nothing was claimed or started.
         """
         run = await self._rows.get_workflow_run(workflow_run_id, by=by)
-        fields = [self._resolver.fields(call) for call in placed]
+        digests = await self._digests(run, placed)
+        fields = [self._resolver.fields(call, workflow=digests.get(call.prompt)) for call in placed]
         keys = [key_of(one) for one in fields]
         said = [said_of(call) for call in placed]
         held = await self._rows.count_claims(workflow_run_id)
@@ -117,7 +140,19 @@ class Calls:
         if call.call_id not in self._tasks:
             self._taken_up.add(call.call_id)
             self._carry(call, run.workflow_run_id)
-        return state_of(call, "running", why="in flight")
+        return msgspec.structs.replace(self._running(call), why="in flight")
+
+    def _running(self, call: StoredCall) -> CallState:
+        """Returns the state of a call in flight, with what it waits for a person with."""
+        waits_for: Any = self._waits.get(call.call_id)
+        return msgspec.structs.replace(state_of(call, "running"), waits_for=waits_for)
+
+    async def _digests(self, run: WorkflowRun, placed: Sequence[PlacedCall]) -> dict[str, str]:
+        """Returns the digests of the workflows that these calls call. Raises as `CalledWorkflows.digest_of`."""
+        names = {call.prompt for call in placed if call.kind == "workflow"}
+        if not names or self.workflows is None:
+            return {}
+        return {name: await self.workflows.digest_of(name, called_by=run.workflow) for name in names}
 
     async def look(self, workflow_run_id: str, call_ids: Sequence[str], *, by: Principal) -> list[CallState]:
         """Returns where these calls stand now, in order; one that was in flight and that nobody carries out is taken
@@ -149,7 +184,9 @@ class Calls:
     async def _stop(self, call: StoredCall, *, by: Principal) -> None:
         self._stopped.add(call.call_id)
         run_id = call.run_id
-        if run_id is not None:
+        if self.workflows is not None and call.said.get("kind") == "workflow":
+            await self.workflows.stop(call, by=by)
+        elif run_id is not None:
             try:
                 await self._runner.interrupt(run_id, by=by)
             except (RunFinished, RunNotFound):
@@ -164,9 +201,11 @@ class Calls:
     async def recover(self) -> int:
         """Takes up the calls that were in flight when a server stopped; returns how many."""
         flying = await self._rows.calls_in_flight()
+        # As before: those of a pass work sixteen at a time, and their runs say which workflow they are of.
+        passes = await self._rows.passes_in_flight()
         for call in flying:
             self._taken_up.add(call.call_id)
-            self._carry(call, None)
+            self._carry(call, passes.get(call.call_id))
         return len(flying)
 
     async def close(self) -> None:
@@ -185,7 +224,8 @@ class Calls:
         """Owns a call from its start to its answer: nothing it raises is lost."""
         place = workflow_run_id or call.call_id
         at_once = self._at_once.setdefault(place, asyncio.Semaphore(MAX_AT_ONCE))
-        async with at_once:
+        # People take as long as they like, and a workflow has turns of its own: agents do not queue behind them.
+        async with at_once if call.said.get("kind", "agent") == "agent" else nullcontext():
             try:
                 done = await self._answered(call, workflow_run_id)
                 await self._lasting(self._rows.finish_call, done)
@@ -201,6 +241,7 @@ class Calls:
                 state = msgspec.structs.replace(
                     state_of(call, "failed"), code=AgentError.code, message="The server's log says what went wrong."
                 )
+        self._waits.pop(call.call_id, None)
         self._stopped.discard(call.call_id)
         self._taken_up.discard(call.call_id)
         for waiting in self._waiting.pop(call.call_id, ()):
@@ -222,15 +263,20 @@ class Calls:
         raises."""
         placed = placed_of(call)
         by = Principal(user_id=call.user_id, actor=f"workflow {call.workflow}")
+        if placed.kind == "workflow":
+            return await self._nested(call, by=by)
         first = request_for(placed, call, workflow_run_id=workflow_run_id)
         request, failures, cuts, wrong = first, 0, 0, 0
         call = msgspec.structs.replace(call, tries=max(call.tries, 1))
         while True:
             run, call = await self._run(call, request, by=by)
-            ended = await self._end(run, placed.timeout_s or DEFAULT_TIMEOUT_S, by=by)
-            call = await self._charged(call, ended)
+            is_asked = placed.kind in PEOPLE
+            ended = await self._end(run, call, None if is_asked else placed.timeout_s or DEFAULT_TIMEOUT_S, by=by)
+            call = msgspec.structs.replace(call, tokens=0, cost=0.0) if is_asked else await self._charged(call, ended)
             if ended.status is RunStatus.COMPLETED:
                 transcript = await self._journal.load(ended.run_id)
+                if is_asked:
+                    return _done(call, people.answer_of(placed, transcript))
                 if _was_cut(transcript) and not ended.tool_call_count and cuts < MAX_TRIES:
                     # Its answer is in pieces: nothing was done in the world, so it is simply asked for again.
                     cuts += 1
@@ -279,12 +325,21 @@ class Calls:
         page = await self._rows.list_runs(by=by, limit=SEARCHED_RUNS)
         return next((run for run in page.items if run.metadata.get(TRY) == name), None)
 
-    async def _end(self, run: Run, timeout_s: float, *, by: Principal) -> Run:
+    async def _nested(self, call: StoredCall, *, by: Principal) -> StoredCall:
+        """Returns a call of another workflow with its result. Raises what that ended with."""
+        if self.workflows is None or call.call_id in self._stopped:
+            raise RunFailed("It was stopped before it started.", details={"code": "interrupted"})
+        answer, tokens, cost = await self.workflows.result_of(
+            call, by=by, told=lambda status: self._tell_waiting(call, status)
+        )
+        return _done(msgspec.structs.replace(call, tries=1, tokens=tokens, cost=cost), answer)
+
+    async def _end(self, run: Run, call: StoredCall, timeout_s: float | None, *, by: Principal) -> Run:
         """Returns the run when it is over. Time in which it waits for people does not count. Raises CallTimedOut."""
         while True:
             try:
                 async with asyncio.timeout(timeout_s):
-                    return await self._over(run.run_id)
+                    return await self._over(run.run_id, call)
             except TimeoutError:
                 if (await self._rows.get_run(run.run_id, by=SYSTEM)).status in WAITING:
                     continue
@@ -297,14 +352,30 @@ class Calls:
                     details={"timeoutS": timeout_s},
                 ) from None
 
-    async def _over(self, run_id: str) -> Run:
+    async def _over(self, run_id: str, call: StoredCall) -> Run:
         while True:
             run = await self._rows.get_run(run_id, by=SYSTEM)
             if run.status.is_terminal:
                 return run
             live = self._journal.transcript(run_id)
-            async for _ in self._journal.follow(run_id, after=(live.last_event_id or None) if live else None):
-                pass
+            self._tell_waiting(call, live.status if live else run.status)
+            async for batch in self._journal.follow(run_id, after=(live.last_event_id or None) if live else None):
+                for line in batch.lines:
+                    # Most lines are a model's words: only those that may tell a status are read.
+                    if _STATUS in line and isinstance(event := decode_line(line), StatusChange):
+                        self._tell_waiting(call, event.status)
+
+    def _tell_waiting(self, call: StoredCall, status: RunStatus) -> None:
+        """Tells whoever waits for the call that it begins to wait for a person, or does so no more."""
+        waits = status if status in WAITING else None
+        if waits is self._waits.get(call.call_id):
+            return
+        if waits is None:
+            del self._waits[call.call_id]
+        else:
+            self._waits[call.call_id] = waits
+        for waiting in self._waiting.get(call.call_id, ()):
+            self.feeds[waiting].tell(self._running(call))
 
     async def _charged(self, call: StoredCall, run: Run) -> StoredCall:
         """Returns the call with what this try took added to those before it."""

@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from ..exceptions import AgentError, SandboxLimit, WorkflowFailed
-from ..script import CallHost
+from ..script import Host
 from .cell import Cell
 from .dumps import Dump, Dumps, Progress
 from .hosting import HostWords, raised_inside
@@ -39,7 +39,7 @@ class Carrying:
         self,
         sandbox: Sandbox,
         script: Script,
-        host: CallHost,
+        host: Host,
         *,
         run_id: str,
         began_at: datetime,

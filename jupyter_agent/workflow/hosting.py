@@ -1,12 +1,12 @@
 """What a word that a script said in the sandbox does on the server. Words come as JSON and are judged as strangers'."""
 
 import json
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from ..exceptions import AgentError, InvalidRequest
-from ..script import CallHost, Words
+from ..script import AgentCall, Host, Words, gate_call, question_call, verdict, workflow_call
 
 
 class _Said(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -30,26 +30,25 @@ class _Said(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class _Workflow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     name: str
     args: dict[str, Any]
+    phase: str | None = None
 
 
 class _Question(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     question: str
     schema: Any = None
+    phase: str | None = None
 
 
 class _Gate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     title: str
     detail: str = ""
-
-
-PEOPLE: Final = frozenset({"ask", "gate"})
-"""Words that wait for a person."""
+    phase: str | None = None
 
 
 class HostWords:
-    """The words over a host. `host` may lack those that it has nobody for; saying them then raises."""
+    """The words over a host."""
 
-    def __init__(self, host: CallHost) -> None:
+    def __init__(self, host: Host) -> None:
         self._host: Any = host
         self._words = Words(host)
 
@@ -61,18 +60,17 @@ class HostWords:
         match word:
             case "agent":
                 options = msgspec.structs.asdict(_read(said, _Said, word))
-                pending = self._words.agent(options.pop("prompt"), **options)
-                at = getattr(self._host, "agent_at", None)
-                answer = await (pending if at is None else at(pending.call, place))
+                answer = await self._answer(self._words.agent(options.pop("prompt"), **options).call, place)
             case "workflow":
                 nested = _read(said, _Workflow, word)
-                answer = await self._has(word)(nested.name, nested.args)
+                answer = await self._answer(workflow_call(nested.name, nested.args, phase=nested.phase), place)
             case "ask":
                 asked = _read(said, _Question, word)
-                answer = await self._has(word)(asked.question, asked.schema)
+                answer = await self._answer(question_call(asked.question, asked.schema, phase=asked.phase), place)
             case "gate":
                 gate = _read(said, _Gate, word)
-                answer = bool(await self._has(word)(gate.title, gate.detail))
+                call = gate_call(gate.title, gate.detail, phase=gate.phase)
+                answer = verdict(call, await self._answer(call, place), self._host.log)
             case _:
                 raise InvalidRequest(f"There is no word {word[:40]!r} in workflows.")
         return json.dumps(msgspec.to_builtins(answer), allow_nan=False)
@@ -102,11 +100,9 @@ class HostWords:
                 return getattr(self._host.budget, name)()
         raise AttributeError(f"budget has no {name[:40]!r}")
 
-    def _has(self, word: str) -> Any:
-        deed = getattr(self._host, word, None)
-        if deed is None:
-            raise InvalidRequest(f"{word}(…) is not there in this run.")
-        return deed
+    async def _answer(self, call: AgentCall, place: int) -> Any:
+        at = getattr(self._host, "agent_at", None)
+        return await (self._host.agent(call) if at is None else at(call, place))
 
 
 def _read(said: str, kind: Any, word: str) -> Any:

@@ -44,16 +44,17 @@ def agent(
     })
 
 
-def workflow(name, **args):
-    return _wait("workflow", {"name": name, "args": args})
+def workflow(*name, **args):
+    # An argument of the other workflow may be called `name` too.
+    return _wait("workflow", {"name": name[0] if len(name) == 1 else "", "args": args, "phase": _said["phase"]})
 
 
-def ask(question, *, schema=None):
-    return _wait("ask", {"question": question, "schema": _plain(schema)})
+def ask(question, schema=None):
+    return _wait("ask", {"question": question, "schema": _plain(schema), "phase": _said["phase"]})
 
 
 def gate(title, detail=""):
-    return _wait("gate", {"title": title, "detail": detail})
+    return _wait("gate", {"title": title, "detail": detail, "phase": _said["phase"]})
 
 
 def phase(title):
@@ -116,8 +117,8 @@ async def pipeline(
     items: Iterable[Any], *stages: Callable[[Any, Any, int], Any], limit: int | None = None,
     on_error: Literal["none", "raise"] = "none",
 ) -> list[Any]: ...
-def workflow(name: str, **args: Any) -> Awaitable[Any]: ...
-def ask(question: str, *, schema: Any = None) -> Awaitable[Any]: ...
+def workflow(name: str, /, **args: Any) -> Awaitable[Any]: ...
+def ask(question: str, schema: Any = None) -> Awaitable[Any]: ...
 def gate(title: str, detail: str = "") -> Awaitable[bool]: ...
 def phase(title: str) -> None: ...
 def log(message: object) -> None: ...

@@ -8,11 +8,13 @@ from ..exceptions import InvalidRequest, UnknownTool
 from ..models.contract import Models
 from ..records import Budget, RunRequest, StoredCall, Text, canonical_json
 from ..runtime import RunnerSettings
+from ..script import PEOPLE
 from ..script.key import CallFields, digest_of
 from ..script.placed import PlacedCall
 from ..tools import Toolbox
 from ..tools.repair import parse_json, repair_json
 from ..tools.schema import check_any_schema, schema_problems
+from . import people
 
 FORM: Final = """\
 Your last message must be JSON alone, with nothing before or after it, that satisfies this JSON Schema:
@@ -31,8 +33,13 @@ class Resolver:
         self._settings = settings
         self._hashes: dict[str, str] = {}
 
-    def fields(self, call: PlacedCall) -> CallFields:
-        """Returns what determines the call's answer. Raises InvalidRequest."""
+    def fields(self, call: PlacedCall, *, workflow: str | None = None) -> CallFields:
+        """Returns what determines the call's answer; `workflow` is the digest of the one that is called. Raises
+        InvalidRequest."""
+        if call.kind in PEOPLE:
+            return people.fields_of(call)
+        if call.kind == "workflow":
+            return CallFields(prompt=call.prompt, model="workflow", settings=dict(call.given), workflow=workflow)
         settings = dict(call.settings)
         if call.script is not None:
             settings["script"] = call.script
@@ -94,6 +101,9 @@ def request_for(call: PlacedCall, stored: StoredCall, *, workflow_run_id: str | 
         "workflow": stored.workflow, "workflowRunId": workflow_run_id, "callId": stored.call_id, "label": call.label,
         "phase": call.phase,
     }  # fmt: skip
+    metadata = {name: value for name, value in metadata.items() if value is not None}
+    if call.kind in PEOPLE:
+        return people.request_of(call, metadata=metadata)
     form = FORM.format(schema=canonical_json(call.schema)) if call.schema is not None else None
     return RunRequest(
         input=(Text(text=call.prompt), *shown),
@@ -104,7 +114,7 @@ def request_for(call: PlacedCall, stored: StoredCall, *, workflow_run_id: str | 
         instructions="\n\n".join(filter(None, (call.instructions, form))) or None,
         kwargs=call.settings,
         script=call.script,
-        metadata={name: value for name, value in metadata.items() if value is not None},
+        metadata=metadata,
         cell=call.origin,
     )
 

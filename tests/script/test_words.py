@@ -168,3 +168,35 @@ def test_schemas_said_shortly():
     for wrong in ({"a": "strng"}, [], {"a": object()}):
         with pytest.raises(InvalidRequest):
             schema_of(wrong)
+
+
+async def test_people_and_other_workflows_are_calls_of_their_own_kind():
+    host = Loud()
+    words = Words(host)
+    words.phase("Ask")
+    assert await words.ask("Which?", {"colour": str}) == "WHICH?"
+    asked = host.calls[-1]
+    assert (asked.kind, asked.phase, asked.schema) == ("ask", "Ask", schema_of({"colour": str}))
+    assert await words.workflow("other", name="x", path="y") == "OTHER"
+    assert (host.calls[-1].kind, host.calls[-1].given) == ("workflow", {"name": "x", "path": "y"})
+    assert words.namespace().keys() >= {"ask", "gate", "workflow"}
+    for wrong in (
+        lambda: words.ask(" "), lambda: words.ask("x", int), lambda: words.ask("x", [str]), lambda: words.gate(""),
+        lambda: words.gate("x", "y" * 40_000), lambda: words.gate("x", 3), lambda: words.workflow(""),
+    ):  # fmt: skip
+        with pytest.raises(InvalidRequest):
+            wrong()
+    assert len(host.calls) == 2
+
+
+@pytest.mark.parametrize(("approved", "said"), [(True, []), (False, ["Gate 'Merge?' was rejected: No."])])
+async def test_a_gate_is_true_or_false_and_a_no_is_told(approved, said):
+    class Decided(Loud):
+        async def agent(self, call: AgentCall) -> Any:
+            self.calls.append(call)
+            return {"approved": approved, "reason": "No."}
+
+    host = Decided()
+    assert await Words(host).gate("Merge?", "All of it.") is approved
+    assert host.said == said
+    assert (host.calls[0].kind, host.calls[0].given) == ("gate", {"detail": "All of it."})

@@ -43,6 +43,8 @@ class LoudHost:
         self.working = self.most = self.stopped = 0
 
     async def agent(self, call: AgentCall) -> Any:
+        if call.kind != "agent":
+            return await self._other(call)
         self.calls.append(call)
         self.working += 1
         self.most = max(self.most, self.working)
@@ -61,17 +63,16 @@ class LoudHost:
             raise ModelUnavailable("It is out.")
         return {"answer": call.prompt.upper()} if call.schema else call.prompt.upper()
 
-    async def workflow(self, name: str, args: Mapping[str, Any]) -> Any:
-        return [name, dict(args)]
-
-    async def ask(self, question: str, schema: dict[str, Any] | None) -> Any:
-        self.asked.append((question, schema))
-        await self.let_go.wait()
-        return "blue"
-
-    async def gate(self, title: str, detail: str) -> bool:
-        self.asked.append((title, detail))
-        return True
+    async def _other(self, call: AgentCall) -> Any:
+        match call.kind:
+            case "workflow":
+                return [call.prompt, call.given]
+            case "ask":
+                self.asked.append((call.prompt, call.schema))
+                await self.let_go.wait()
+                return "blue"
+        self.asked.append((call.prompt, call.given.get("detail", "")))
+        return {"approved": call.prompt != "Never?", "reason": "No."}
 
     def phase(self, title: str) -> None:
         self.said.append(f"# {title}")

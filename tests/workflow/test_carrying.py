@@ -97,10 +97,16 @@ async def test_people_other_workflows_and_the_budget(sandbox):
     text = (
         "await agent('x')\n"
         "[await gate('Merge?', 'all of it'), await ask('Which?', schema={'colour': str}),\n"
-        " await workflow('other', a=1), budget.total, budget.cost, budget.spent(), budget.remaining()]"
+        " await workflow('other', name=1), budget.total, budget.cost, budget.spent(), budget.remaining()]"
     )
-    assert await carry(sandbox, text, host) == [True, "blue", ["other", {"a": 1}], 1000, 0.5, 10, 990]
-    assert host.asked == [("Merge?", "all of it"), ("Which?", {"colour": "str"})]
+    assert await carry(sandbox, text, host) == [True, "blue", ["other", {"name": 1}], 1000, 0.5, 10, 990]
+    assert [host.asked[0], host.asked[1][0]] == [("Merge?", "all of it"), "Which?"]
+    assert host.asked[1][1]["properties"] == {"colour": {"type": "string"}}
+    assert await carry(sandbox, "[await gate('Never?'), await ask('Why?')]", host) == [False, "blue"]
+    assert host.said == ["Gate 'Never?' was rejected: No."]
+    for text in ("await ask('')", "await ask('x', schema=[str])", "await gate('t' * 2000)", "await workflow(3)"):
+        with pytest.raises(WorkflowFailed):
+            await carry(sandbox, text, host)
 
 
 async def test_time_and_randomness_are_fixed_at_the_start(sandbox):
