@@ -628,6 +628,8 @@ class WorkflowRun(Record, frozen=True, kw_only=True):
 class HeadlessRun(Record, frozen=True, kw_only=True):
     """A script that the server carries out, in a pass with the same id.
 
+    `status` is `waiting_input` while it merely waits for people: `waits_for` names the runs that ask them. `active_s`
+    is how long it worked, without that time. `called_by` is the call of another workflow that called it.
     `digest` is the SHA-256 of the script's text, which is kept beside this: it is what runs, whatever became of the
     file. `calls` counts those that were made, `hits` those of them that were answered from the store. `said` are the
     last lines of what it told. `result` is plain data.
@@ -646,6 +648,9 @@ class HeadlessRun(Record, frozen=True, kw_only=True):
     said: tuple[str, ...] = ()
     calls: int = 0
     hits: int = 0
+    waits_for: tuple[str, ...] = ()
+    active_s: float = 0.0
+    called_by: str | None = None
     result: Any = None
     error_code: str | None = None
     error_message: str | None = None

@@ -136,6 +136,13 @@ class AgentGateway(ExtensionApp):
         help="""Bytes that the stored answers of workflows take together at most: the least recently used ones go first;
         None for no limit.""",
     ).tag(config=True)
+    workflow_active_s = Float(
+        1_800.0,
+        min=0.1,
+        allow_none=True,
+        help="""Seconds that a workflow may work on the server, without the time in which it merely waits for people;
+        None for no limit.""",
+    ).tag(config=True)
     retention_every_s = Float(
         3600.0, min=0.1, help="""Seconds between two looks for what is beyond these limits."""
     ).tag(config=True)
@@ -287,6 +294,7 @@ class AgentGateway(ExtensionApp):
                 unused_for=None if self.workflow_results_days is None else timedelta(days=self.workflow_results_days),
                 larger_than=self.workflow_results_bytes,
             ),
+            workflow_active_s=self.workflow_active_s,
             sweep_every_s=self.retention_every_s,
             reverify_every_s=self.reverify_every_s,
             stalled_after_s=self.stalled_after_s,

@@ -53,6 +53,7 @@ class Plan:
     settings: RunnerSettings
     retention: Limits
     results: ResultLimits
+    workflow_active_s: float | None
     sweep_every_s: float
     reverify_every_s: float
     stalled_after_s: float
@@ -153,11 +154,15 @@ async def open_rooms(
             resolver=Resolver(models=models, toolbox=toolbox, settings=plan.settings),
             project=plan.project,
         )
+        headless = Headless(
+            storage=storage,
+            calls=calls,
+            folder=plan.folder,
+            where=places(plan.workspace, plan.config_dir),
+            active_s=plan.workflow_active_s,
+        )
         if flying := await calls.recover():
             log.info("Took up %d calls of workflows that a stopped server left.", flying)
-        headless = Headless(
-            storage=storage, calls=calls, folder=plan.folder, where=places(plan.workspace, plan.config_dir)
-        )
         if taken_up := await headless.recover():
             log.info("Took up %d workflows that a stopped server left.", taken_up)
         sweeper = Sweeper(

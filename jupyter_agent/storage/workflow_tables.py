@@ -37,6 +37,9 @@ headless_runs = sa.Table(
     sa.Column("said", sa.JSON, nullable=False),
     sa.Column("calls", sa.BigInteger, nullable=False),
     sa.Column("hits", sa.BigInteger, nullable=False),
+    sa.Column("waits_for", sa.JSON, nullable=False, server_default="[]"),
+    sa.Column("active_s", sa.Float, nullable=False, server_default="0"),
+    sa.Column("called_by", TEXT),
     sa.Column("result", sa.JSON(none_as_null=True)),
     sa.Column("error_code", TEXT),
     sa.Column("error_message", TEXT),
@@ -109,11 +112,10 @@ def workflow_run_of(row: Row) -> WorkflowRun:
 
 def headless_values(changed: dict[str, Any]) -> dict[str, Any]:
     values = {name: clean(value) for name, value in changed.items()}
-    if "said" in values:
-        values["said"] = list(values["said"])
-    return values
+    return values | {name: list(values[name]) for name in ("said", "waits_for") if name in values}
 
 
 def headless_of(row: Row) -> HeadlessRun:
     told = {name: row[name] for name in HeadlessRun.__struct_fields__}
-    return HeadlessRun(**told | {"status": RunStatus(row["status"]), "said": tuple(row["said"])})
+    lists = {name: tuple(row[name]) for name in ("said", "waits_for")}
+    return HeadlessRun(**told | lists | {"status": RunStatus(row["status"])})

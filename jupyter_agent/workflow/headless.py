@@ -3,15 +3,17 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from ..exceptions import AgentError, Conflict, Forbidden, InvalidRequest, RunFinished, SandboxUnavailable
+from ..exceptions import AgentError, Conflict, Forbidden, RunFinished, SandboxUnavailable
 from ..records import HeadlessRun, Principal, RunStatus, WorkflowRun, new_id, utc_now
+from ..script import AgentCall
 from ..storage import Storage
+from .active_time import DEFAULT_ACTIVE_S, Turn
 from .approvals import Approval, Approvals
 from .calls import Calls
 from .carrying import Carrying
@@ -19,7 +21,7 @@ from .checking import check_or_refuse
 from .discovery import Listing, Place, list_workflows
 from .dumps import Dumps
 from .limits import Limits
-from .meta import args_problems
+from .nesting import RunsOfCalls, carry_within, check_args, run_id_of
 from .sandbox import Sandbox, library
 from .script_file import Script
 from .store_host import StoreHost
@@ -34,8 +36,17 @@ class Headless:
     """All scripts that this server carries out. `by` is on whose behalf something is done."""
 
     def __init__(
-        self, *, storage: Storage, calls: Calls, folder: Path, where: list[Place], limits: Limits | None = None
+        self,
+        *,
+        storage: Storage,
+        calls: Calls,
+        folder: Path,
+        where: list[Place],
+        limits: Limits | None = None,
+        active_s: float | None = DEFAULT_ACTIVE_S,
     ) -> None:
+        """`active_s` is how long a run may work, without the time in which it merely waits for people; None for no
+        limit."""
         self._rows = storage.rows
         self._is_shared = storage.is_shared
         self._calls = calls
@@ -49,6 +60,9 @@ class Headless:
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._hosts: dict[str, StoreHost] = {}
+        self._active_s = active_s
+        self._changes: dict[str, asyncio.Event] = {}
+        calls.workflows = RunsOfCalls(self)
 
     # --- what there is ------------------------------------------------------------------------------------------
 
@@ -76,8 +90,10 @@ class Headless:
 
     # --- runs ---------------------------------------------------------------------------------------------------
 
-    async def start(self, name: str, args: Mapping[str, Any], *, by: Principal) -> HeadlessRun:
-        """Starts a workflow and returns its run.
+    async def start(
+        self, name: str, args: Mapping[str, Any], *, by: Principal, called_by: str | None = None
+    ) -> HeadlessRun:
+        """Starts a workflow and returns its run. `called_by` is the call that calls it, and has one run.
 
         Raises WorkflowNotFound, WorkflowNotApproved, WorkflowInvalid, SandboxUnavailable, and InvalidRequest for
         arguments that it does not take; then nothing was started.
@@ -85,14 +101,13 @@ class Headless:
         if self._is_shared:
             raise Conflict("Servers that share a database do not carry scripts out yet: run it in a notebook.")
         script = (await self.listing()).get_to_run(name)
-        problems = args_problems(script.meta, args)
-        if problems:
-            raise InvalidRequest(f"The workflow {name!r} does not take these arguments: {'; '.join(problems[:5])}.")
+        check_args(script, args)
         await check_or_refuse(await self._its_sandbox(), script)
         now = utc_now()
         run = HeadlessRun(
-            workflow_run_id=new_id("wfr"), user_id=by.user_id, workflow=name, project=self._calls.project,
-            digest=script.digest, status=RunStatus.PENDING, args=dict(args), created_at=now, updated_at=now,
+            workflow_run_id=new_id("wfr") if called_by is None else run_id_of(called_by), user_id=by.user_id,
+            workflow=name, project=self._calls.project, digest=script.digest, status=RunStatus.PENDING,
+            args=dict(args), called_by=called_by, created_at=now, updated_at=now,
         )  # fmt: skip
         await self._calls.open(
             WorkflowRun(
@@ -108,6 +123,24 @@ class Headless:
         """Raises WorkflowRunNotFound."""
         return await self._rows.get_headless_run(workflow_run_id, by=by)
 
+    async def follow(self, workflow_run_id: str, *, by: Principal) -> AsyncIterator[HeadlessRun]:
+        """Gives a run as it stands, and again whenever it has changed, until it has ended. Raises
+        WorkflowRunNotFound."""
+        while True:
+            change = self._changes.setdefault(workflow_run_id, asyncio.Event())
+            run = await self.get(workflow_run_id, by=by)
+            yield run
+            if run.status.is_terminal:
+                return
+            await change.wait()
+
+    async def spent_by(self, run: HeadlessRun) -> tuple[int, float | None]:
+        """Returns the tokens and dollars of the calls that ran live in a run; None where a price is unknown."""
+        live = [call for call in await self._rows.held_calls(run.workflow_run_id) if call.created_at >= run.created_at]
+        costs = [call.cost for call in live]
+        known = [cost for cost in costs if cost is not None]
+        return sum(call.tokens or 0 for call in live), sum(known) if len(known) == len(costs) else None
+
     async def list_runs(self, name: str, *, by: Principal, limit: int = 100) -> list[HeadlessRun]:
         """Returns a workflow's newest runs, newest first."""
         return await self._rows.list_headless_runs(name, self._calls.project, by=by, limit=limit)
@@ -120,10 +153,11 @@ class Headless:
         run = await self.get(workflow_run_id, by=by)
         if run.status.is_terminal:
             raise RunFinished(f"The run {workflow_run_id!r} has ended before: {run.status.value}.")
-        ended = {"status": RunStatus.INTERRUPTED, "ended_at": utc_now(), "error_code": "interrupted"}
+        ended = {"status": RunStatus.INTERRUPTED, "ended_at": utc_now(), "error_code": "interrupted", "waits_for": ()}
         if not await self._rows.update_headless_run(workflow_run_id, **ended):
             raise RunFinished(f"The run {workflow_run_id!r} has just ended.")
         flying = self._calls.flying_of(workflow_run_id)
+        self._changed(workflow_run_id)
         task = self._tasks.get(workflow_run_id)
         if task is not None:
             task.cancel()
@@ -166,10 +200,11 @@ class Headless:
 
     async def _own(self, run: HeadlessRun, script: Script) -> None:
         """Owns a run to its end: nothing it raises is lost."""
+        turn = Turn(self._turns, allowed_s=self._active_s, spent_s=run.active_s)
         try:
-            async with self._turns:
-                await self._rows.update_headless_run(run.workflow_run_id, status=RunStatus.RUNNING)
-                ended: dict[str, Any] = {"status": RunStatus.COMPLETED, "result": await self._carried(run, script)}
+            await turn.work()
+            await self._rows.update_headless_run(run.workflow_run_id, status=RunStatus.RUNNING)
+            ended: dict[str, Any] = {"status": RunStatus.COMPLETED, "result": await self._carried(run, script, turn)}
         except SandboxUnavailable as fault:
             log.warning("The workflow run %s waits for a sandbox: %s", run.workflow_run_id, fault.message)
             return
@@ -179,14 +214,23 @@ class Headless:
             log.exception("The workflow run %s could not be carried out.", run.workflow_run_id)
             message = "The server's log says what went wrong."
             ended = {"status": RunStatus.ERROR, "error_code": AgentError.code, "error_message": message}
-        await self._rows.update_headless_run(run.workflow_run_id, ended_at=utc_now(), **ended)
+        finally:
+            turn.wait()
+        await self._rows.update_headless_run(run.workflow_run_id, ended_at=utc_now(), waits_for=(), **ended)
+        self._changed(run.workflow_run_id)
 
-    async def _carried(self, run: HeadlessRun, script: Script) -> Any:
+    def _changed(self, workflow_run_id: str) -> None:
+        if (change := self._changes.pop(workflow_run_id, None)) is not None:
+            change.set()
+
+    async def _carried(self, run: HeadlessRun, script: Script, turn: Turn) -> Any:
         sandbox = await self._its_sandbox()
         news = asyncio.Event()
         by = Principal(user_id=run.user_id, actor=f"workflow {run.workflow}")
-        host = self._hosts[run.workflow_run_id] = StoreHost(self._calls, run, by=by, told=news.set)
-        telling = asyncio.create_task(self._tell(run, host, news))
+        host = self._hosts[run.workflow_run_id] = StoreHost(
+            self._calls, run, by=by, told=news.set, turn=turn, nest=self._nested
+        )
+        telling = asyncio.create_task(self._tell(run, host, turn, news))
         dumps = await asyncio.to_thread(Dumps, self._folder, sandbox=library().__version__)
         try:
             await host.resumes()
@@ -194,22 +238,50 @@ class Headless:
                 sandbox, script, host, run_id=run.workflow_run_id, began_at=run.created_at, limits=self._limits,
                 dumps=dumps,
             )  # fmt: skip
-            return await carrying.run()
+            return await _within(turn, host, carrying.run(), told=news.set)
         finally:
             del self._hosts[run.workflow_run_id]
             telling.cancel()
             await asyncio.wait({telling})
             await host.close()
-            await self._told(run, host)
+            await self._told(run, host, turn)
 
-    async def _tell(self, run: HeadlessRun, host: StoreHost, news: asyncio.Event) -> None:
+    async def _nested(self, host: StoreHost, call: AgentCall, place: int) -> Any:
+        sandbox, listing = await self._its_sandbox(), await self.listing()
+        return await carry_within(host, call, place, listing=listing, sandbox=sandbox, limits=self._limits)
+
+    async def _tell(self, run: HeadlessRun, host: StoreHost, turn: Turn, news: asyncio.Event) -> None:
         while True:
             await news.wait()
             news.clear()
-            await self._told(run, host)
+            await self._told(run, host, turn)
             await asyncio.sleep(TELL_EVERY_S)
 
-    async def _told(self, run: HeadlessRun, host: StoreHost) -> None:
+    async def _told(self, run: HeadlessRun, host: StoreHost, turn: Turn) -> None:
         await self._rows.update_headless_run(
-            run.workflow_run_id, phase=host.phase_now, said=tuple(host.said), calls=host.made, hits=host.hits
+            run.workflow_run_id,
+            status=RunStatus.WAITING_INPUT if turn.is_waiting else RunStatus.RUNNING,
+            waits_for=host.asking,
+            active_s=turn.spent_s,
+            phase=host.phase_now,
+            said=tuple(host.said),
+            calls=host.made,
+            hits=host.hits,
         )
+        self._changed(run.workflow_run_id)
+
+
+async def _within(turn: Turn, host: StoreHost, work: Coroutine[Any, Any, Any], *, told: Callable[[], None]) -> Any:
+    """Returns what the work gives. Raises BudgetExceeded where the run's active time is up before; then it is
+    stopped, with its calls."""
+    working = asyncio.create_task(work)
+    watching = asyncio.create_task(turn.watch(host.merely_waits, told))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise watching.result()
+        return working.result()
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.wait({working, watching})

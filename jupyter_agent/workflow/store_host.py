@@ -6,7 +6,7 @@ again; those that it claimed before are the same ones then, and nothing runs twi
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +15,7 @@ from ..exceptions import AgentError, fault_named
 from ..records import HeadlessRun, Principal, StoredCall, canonical_json
 from ..script import AgentCall, BudgetView
 from ..script.placed import CallState, PlacedCall
+from .active_time import Turn
 from .calls import Calls, state_of
 from .resolving import said_of
 
@@ -22,6 +23,8 @@ LOOK_EVERY_S: Final = 30.0
 GONE_S: Final = 2.0
 MAX_SAID: Final = 200
 _Told = Callable[[], None]
+Nest = Callable[["StoreHost", AgentCall, int], Awaitable[Any]]
+"""Carries out the workflow that a call calls, at a place of the run, and returns its result."""
 
 
 class Spending:
@@ -52,9 +55,12 @@ class Spending:
 class StoreHost:
     """A script's words over the store. `told` is called whenever there is something new to tell of the run."""
 
-    def __init__(self, calls: Calls, run: HeadlessRun, *, by: Principal, told: _Told) -> None:
+    def __init__(self, calls: Calls, run: HeadlessRun, *, by: Principal, told: _Told, turn: Turn, nest: Nest) -> None:
         self._calls = calls
-        self._run = run
+        self.run = self._run = run
+        self._turn = turn
+        self._nest = nest
+        self._asking: dict[str, str] = {}
         self._pass = run.workflow_run_id
         self._by = by
         self._told = told
@@ -89,16 +95,40 @@ class StoreHost:
     async def agent(self, call: AgentCall) -> Any:
         return await self.agent_at(call, self.made)
 
-    async def agent_at(self, call: AgentCall, place: int) -> Any:
-        """Returns the answer of the call at a place of the run. Cancelled, it stops the call."""
-        placed = PlacedCall(cell=f"call {place}", position=place, **msgspec.structs.asdict(call))
+    @property
+    def asking(self) -> tuple[str, ...]:
+        """The runs that wait for a person."""
+        return tuple(dict.fromkeys(self._asking.values()))
+
+    async def _works(self) -> None:
+        """Has the run at work again, when it is its turn."""
+        is_news = self._turn.is_waiting
+        await self._turn.work()
+        if is_news:
+            self._told()
+
+    def merely_waits(self) -> bool:
+        """Tells whether all that goes on waits for people."""
+        flying = [call_id for call_id, settled in self._flying.items() if not settled.done()]
+        is_claiming = bool(self._asked) or (self._claiming is not None and not self._claiming.done())
+        return bool(flying) and not is_claiming and all(call_id in self._asking for call_id in flying)
+
+    async def agent_at(self, call: AgentCall, place: int, *, within: str = "") -> Any:
+        """Returns the answer of the call at a place of the run, or of a script that it calls: `within` says which.
+        Cancelled, it stops the call."""
+        await self._works()
+        if call.kind == "workflow":
+            return await self._nest(self, call, place)
+        placed = PlacedCall(cell=f"call {within}{place}", position=place, **msgspec.structs.asdict(call))
         held = self._again(placed)
         state = await self._claimed(placed) if held is None else await self._looked_at(held)
-        self.made += 1
-        self.hits += state.status == "hit"
+        if held is None:
+            self.made += 1
+            self.hits += state.status == "hit"
         self._told()
         if state.status == "running":
             state = await self._settled(state)
+            await self._works()
         if state.status == "done":
             self._spending.add(state)
         if state.status in ("failed", "gone"):
@@ -108,6 +138,8 @@ class StoreHost:
     async def resumes(self) -> None:
         """Learns what this run claimed before: what it says again is the same call, not one more."""
         self._held = list(await self._calls.rows.held_calls(self._pass))
+        self.made = len(self._held)
+        self.hits = sum(held.created_at < self._run.created_at for held in self._held)
 
     def _again(self, placed: PlacedCall) -> StoredCall | None:
         """Returns the call that was made before as this one: at its place, or else with its words."""
@@ -182,6 +214,7 @@ class StoreHost:
             if now.status == "gone":
                 await asyncio.wait({settled}, timeout=GONE_S)
                 return settled.result() if settled.done() else now
+            self._note(now)
             return now if now.status != "running" else await asyncio.shield(settled)
         except asyncio.CancelledError:
             if not self._is_leaving:
@@ -195,11 +228,25 @@ class StoreHost:
             if missed and waiting:
                 news = tuple(await self._calls.look(self._pass, waiting, by=self._by))
             for state in news:
+                self._note(state)
                 if state.call_id is None or state.status == "running":
                     continue
                 settled = self._flying.setdefault(state.call_id, asyncio.get_running_loop().create_future())
                 if not settled.done():
                     settled.set_result(state)
+            if any(not settled.done() and one not in self._asking for one, settled in self._flying.items()):
+                # An agent that was waiting for a person works again.
+                await self._works()
+
+    def _note(self, state: CallState) -> None:
+        """Notes whether a call waits for a person."""
+        before = self.asking
+        if state.status == "running" and state.waits_for is not None:
+            self._asking[str(state.call_id)] = str(state.run_id)
+        else:
+            self._asking.pop(str(state.call_id), None)
+        if self.asking != before:
+            self._told()
 
 
 def _words(said: dict[str, Any]) -> str:
