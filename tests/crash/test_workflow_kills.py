@@ -16,6 +16,7 @@ from jupyter_agent.exceptions import AgentError
 from jupyter_agent.records import SYSTEM
 from jupyter_agent.runtime.history import CUT_NOTE
 from jupyter_agent.storage import open_storage
+from tests.crash.workflows import Campaign
 from tests.live_server import TOKEN, LiveServer
 
 KILLS = 2
@@ -113,6 +114,19 @@ async def test_a_workflow_whose_script_died_too_goes_on_where_it_was(tmp_path, s
         assert wf.budget.spent() == 0
     await server.stop()
     assert await answers_of(server) == Counter(set(answers_prompts()))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", [4])
+async def test_a_script_with_a_gate_outlives_its_server(tmp_path, seed):
+    """As `benchmarks.workflow_crash` does, a few times."""
+    server = LiveServer(tmp_path, environment={"JUPYTER_AGENT_DEMO_PACE": "0"})
+    try:
+        books = await Campaign(server, seed=seed).wage(KILLS)
+    finally:
+        await server.stop()
+    assert not books.faults, books.faults
+    assert (books.kills, books.workflows) >= (KILLS, 1)
 
 
 def answers_prompts() -> list[str]:
