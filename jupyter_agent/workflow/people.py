@@ -5,14 +5,25 @@ What a person said is read from the run's journal, where it was written before a
 
 from typing import Any, Final
 
-from ..exceptions import RunFailed
+from ..exceptions import InvalidRequest, RunFailed
 from ..models.person import PERSON
 from ..records import Budget, Decision, RunRequest, Text, canonical_json
+from ..script import gate_call, question_call
 from ..script.key import CallFields
 from ..script.placed import PlacedCall
 from ..transcript import Transcript
 
 MODEL: Final = PERSON
+
+
+def check(call: PlacedCall) -> None:
+    """Raises InvalidRequest for a question or a gate as no script can say it."""
+    if call.kind == "ask":
+        question_call(call.prompt, call.schema)
+    elif more := call.given.keys() - {"detail"}:
+        raise InvalidRequest(f"A gate has a detail, and not {', '.join(sorted(more))}.")
+    else:
+        gate_call(call.prompt, call.given.get("detail", ""))
 
 
 def fields_of(call: PlacedCall) -> CallFields:

@@ -69,7 +69,9 @@ class Resolver:
 
 
 def said_of(call: PlacedCall) -> dict[str, Any]:
-    """Returns the call as it is kept. Raises InvalidRequest for a budget or a schema that is none."""
+    """Returns the call as it is kept. Raises InvalidRequest for a budget, a schema or a question that is none."""
+    if call.kind in PEOPLE:
+        people.check(call)
     if call.schema is not None:
         try:
             check_any_schema(call.schema)

@@ -155,5 +155,20 @@ async def test_many_questions_are_in_no_agents_way(open_world):
     await calls.close()
 
 
+async def test_what_no_script_can_say_is_refused_before_anybody_is_asked(open_world):
+    world = await open_world()
+    calls = calls_of(world)
+    await begin(calls)
+    for wrong in (
+        PlacedCall(kind="ask", prompt=" "), PlacedCall(kind="ask", prompt="x", schema={"type": "string"}),
+        PlacedCall(kind="gate", prompt="x", given={"detail": 3}),
+        PlacedCall(kind="gate", prompt="x", given={"more": "y"}),
+    ):  # fmt: skip
+        with pytest.raises(InvalidRequest):
+            await calls.claim("wfr", [wrong], start=True, by=ALICE)
+    assert not await calls.recover()
+    await calls.close()
+
+
 def test_nobody_chooses_the_policy_that_questions_have():
     assert "for-people" not in POLICIES
