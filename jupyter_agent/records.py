@@ -612,8 +612,18 @@ class InputNeeded(Record, frozen=True, kw_only=True):
 # --- workflows --------------------------------------------------------------------------------------------------
 
 
+class WorkflowBudget(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the live calls of one pass, or of one phase, may take together: tokens, US dollars. None means no limit."""
+
+    tokens: int | None = None
+    cost: float | None = None
+
+
 class WorkflowRun(Record, frozen=True, kw_only=True):
-    """One pass of a workflow: in it each stored result is claimed at most once. `project` is the server's workspace."""
+    """One pass of a workflow: in it each stored result is claimed at most once. `project` is the server's workspace.
+
+    `budget_tokens` and `budget_cost` are what its live calls may take together, None for no limit.
+    """
 
     workflow_run_id: str
     user_id: str
@@ -623,6 +633,8 @@ class WorkflowRun(Record, frozen=True, kw_only=True):
     updated_at: datetime
     args: dict[str, Any] = {}
     kernel_id: str | None = None
+    budget_tokens: int | None = None
+    budget_cost: float | None = None
 
 
 class HeadlessRun(Record, frozen=True, kw_only=True):

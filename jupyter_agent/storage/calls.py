@@ -13,15 +13,20 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ..exceptions import Conflict, WorkflowRunNotFound
+from ..exceptions import Conflict
 from ..records import Principal, StoredCall, WorkflowRun, clean, utc_now
 from . import queries
 from .database import Database, patient
+from .spending import Decide, open_spending, run_row, settle
 from .workflow_tables import call_claims, call_of, call_results, call_values, workflow_run_of, workflow_runs
 
 KEYS_AT_ONCE: Final = 400
 """Databases bound how many values a statement may name."""
 NEAREST: Final = 20
+
+
+Took = tuple[int | None, float | None]
+"""Tokens and US dollars that a call took, None where unknown."""
 
 
 class Claim(NamedTuple):
@@ -57,7 +62,7 @@ class SqlCalls(Database):
     async def get_workflow_run(self, workflow_run_id: str, *, by: Principal) -> WorkflowRun:
         """Raises WorkflowRunNotFound."""
         async with self._reading() as db:
-            return workflow_run_of(await _run_row(db, workflow_run_id, by=by))
+            return workflow_run_of(await run_row(db, workflow_run_id, by=by))
 
     # --- claims -------------------------------------------------------------------------------------------------
 
@@ -68,7 +73,7 @@ class SqlCalls(Database):
         none left. Raises WorkflowRunNotFound."""
 
         async def claim(db: AsyncConnection) -> Sequence[StoredCall | None]:
-            run = workflow_run_of(await _run_row(db, workflow_run_id, by=by))
+            run = workflow_run_of(await run_row(db, workflow_run_id, by=by))
             had = await _claimed_by(db, run, {one.token for one in wanted if one.token is not None})
             left = await _unclaimed(db, run, {one.key for one in wanted if one.token not in had})
             found: list[StoredCall | None] = []
@@ -84,17 +89,23 @@ class SqlCalls(Database):
         return await self._write(claim)
 
     async def start_calls(
-        self, workflow_run_id: str, calls: Sequence[StoredCall], *, by: Principal, tokens: Sequence[str | None] = ()
+        self,
+        workflow_run_id: str,
+        calls: Sequence[StoredCall],
+        *,
+        by: Principal,
+        tokens: Sequence[str | None] = (),
+        decide: Decide | None = None,
     ) -> Sequence[StoredCall]:
         """Keeps calls that are about to run and claims them for this pass; returns them with their numbers. `tokens`
-        are those of their claims.
+        are those of their claims. `decide` says what each gets of the pass's budget, reserved together with them.
 
         One whose said call is `fresh` is to replace the first result of its key that this pass has not claimed. Raises
         WorkflowRunNotFound.
         """
 
         async def start(db: AsyncConnection) -> Sequence[StoredCall]:
-            run = workflow_run_of(await _run_row(db, workflow_run_id, by=by))
+            run = workflow_run_of(await run_row(db, workflow_run_id, by=by))
             highest = sa.select(sa.func.coalesce(sa.func.max(call_results.c.number), 0)).where(_is_in(run))
             number = (await db.execute(highest)).scalar_one()
             left = await _unclaimed(db, run, {call.key for call in calls if call.said.get("fresh")})
@@ -109,17 +120,55 @@ class SqlCalls(Database):
                 )
             if started:
                 await db.execute(sa.insert(call_results), [call_values(call) for call in started])
+                if decide is not None:
+                    await open_spending(db, run, started, decide)
             tokened = zip(started, tokens or [None] * len(started), strict=True)
             await _claim(db, run, [(call, Claim(call.key, call.cell, token=token)) for call, token in tokened])
             return started
 
         return await self._write(start)
 
+    async def record_calls(
+        self, workflow_run_id: str, calls: Sequence[StoredCall], *, tokens: Sequence[str], most: int, by: Principal
+    ) -> bool:
+        """Keeps calls that are done already and claims them for this pass; one whose token claimed something in it
+        before is not kept again. False, and nothing kept, where the pass would hold more than `most` calls. Raises
+        WorkflowRunNotFound."""
+
+        async def record(db: AsyncConnection) -> bool:
+            run = workflow_run_of(await run_row(db, workflow_run_id, by=by))
+            had = await _claimed_by(db, run, set(tokens))
+            new = [(call, token) for call, token in zip(calls, tokens, strict=True) if clean(token) not in had]
+            if not new:
+                return True
+            counted = sa.select(sa.func.count()).where(call_claims.c.workflow_run_id == run.workflow_run_id)
+            if (await db.execute(counted)).scalar_one() + len(new) > most:
+                return False
+            highest = sa.select(sa.func.coalesce(sa.func.max(call_results.c.number), 0)).where(_is_in(run))
+            number = (await db.execute(highest)).scalar_one()
+            mine = {"user_id": run.user_id, "workflow": run.workflow, "project": run.project}
+            kept = [msgspec.structs.replace(call, **mine, number=number + at) for at, (call, _) in enumerate(new, 1)]
+            await db.execute(sa.insert(call_results), [call_values(call) for call in kept])
+            claims = [Claim(call.key, call.cell, token=token) for call, token in new]
+            await _claim(db, run, list(zip(kept, claims, strict=True)))
+            return True
+
+        return await self._write(record)
+
+    @patient
+    async def step_keys(self, workflow_run_id: str, *, by: Principal) -> list[str]:
+        """Returns the keys of what the workflow of a pass has stored that no run answered. Raises
+        WorkflowRunNotFound."""
+        async with self._reading() as db:
+            run = workflow_run_of(await run_row(db, workflow_run_id, by=by))
+            its = (_is_in(run), call_results.c.is_done, call_results.c.run_id.is_(None))
+            return list((await db.execute(sa.select(call_results.c.key).where(*its).distinct())).scalars())
+
     async def release_claims(self, workflow_run_id: str, *, by: Principal, cell: str | None = None) -> int:
         """Lets go of what a cell claimed in this pass, or of all without one; returns how many."""
 
         async def release(db: AsyncConnection) -> int:
-            await _run_row(db, workflow_run_id, by=by)
+            await run_row(db, workflow_run_id, by=by)
             its = call_claims.c.workflow_run_id == workflow_run_id
             if cell is not None:
                 its &= call_claims.c.cell == clean(cell)
@@ -148,8 +197,8 @@ class SqlCalls(Database):
         )
 
     async def finish_call(self, call: StoredCall) -> None:
-        """Stores the answer of a call; once done it stays as it is. The call that it replaces goes, and it takes its
-        place."""
+        """Stores the answer of a call and settles what it took; once done it stays as it is. The call that it replaces
+        goes, and it takes its place."""
 
         async def finish(db: AsyncConnection) -> None:
             values = call_values(call)
@@ -164,13 +213,22 @@ class SqlCalls(Database):
                 .where(call_results.c.call_id == call.call_id, sa.not_(call_results.c.is_done))
                 .values(**{name: values[name] for name in named}, replaces=None)
             )
+            await settle(db, call.call_id, tokens=call.tokens, cost=call.cost)
 
         await self._write(finish)
 
-    async def drop_calls(self, call_ids: Iterable[str]) -> None:
-        """Deletes calls with their claims: those that failed, or are forgotten."""
+    async def drop_calls(self, call_ids: Iterable[str], *, took: Took | None = None) -> None:
+        """Deletes calls with their claims: those that failed, or are forgotten. What a failed one took stays counted,
+        the rest of its reservation is given back."""
         named = list(call_ids)
-        await self._write(lambda db: _delete(db, named))
+
+        async def drop(db: AsyncConnection) -> None:
+            await _delete(db, named)
+            if took is not None:
+                for call_id in named:
+                    await settle(db, call_id, tokens=took[0], cost=took[1])
+
+        await self._write(drop)
 
     @patient
     async def get_calls(self, call_ids: Sequence[str], *, by: Principal) -> Sequence[StoredCall]:
@@ -263,14 +321,6 @@ def _is_in(run: WorkflowRun) -> sa.ColumnElement[bool]:
         call_results.c.project == run.project,
         call_results.c.workflow == run.workflow,
     )
-
-
-async def _run_row(db: AsyncConnection, workflow_run_id: str, *, by: Principal) -> Any:
-    its = workflow_runs.c.workflow_run_id == clean(workflow_run_id)
-    row = await queries.first(db, sa.select(workflow_runs).where(queries.is_of(workflow_runs, by), its))
-    if row is None:
-        raise WorkflowRunNotFound(f"There is no workflow run {workflow_run_id!r}.")
-    return row
 
 
 async def _unclaimed(db: AsyncConnection, run: WorkflowRun, keys: set[str]) -> defaultdict[str, list[StoredCall]]:

@@ -45,6 +45,7 @@ from .listing import runs_chosen
 from .queries import TOMBSTONE
 from .retention import SqlRetention
 from .search import found_by
+from .spending import SqlSpending
 from .tables import (
     PROJECTED,
     approvals,
@@ -65,7 +66,7 @@ from .tables import (
 )
 
 
-class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlows, SqlCalls, SqlHeadless):
+class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlows, SqlCalls, SqlHeadless, SqlSpending):
     """The RowStore over a database. Raises StorageError for whatever the database cannot do."""
 
     # --- threads ------------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ workflow_runs = sa.Table(
     sa.Column("kernel_id", TEXT),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("updated_at", UtcTime, nullable=False),
+    sa.Column("budget_tokens", sa.BigInteger),
+    sa.Column("budget_cost", sa.Float),
     sa.Index("workflow_runs_of_user", "user_id", "created_at", "workflow_run_id"),
 )
 
@@ -94,6 +96,22 @@ call_claims = sa.Table(
     sa.Column("claimed_at", UtcTime, nullable=False),
     sa.Index("claims_of_call", "call_id"),
 )
+
+call_spending = sa.Table(
+    "call_spending",
+    metadata,
+    sa.Column("call_id", TEXT, primary_key=True),
+    sa.Column("workflow_run_id", TEXT, sa.ForeignKey("workflow_runs.workflow_run_id"), nullable=False),
+    sa.Column("phase", TEXT),
+    sa.Column("status", TEXT, nullable=False),
+    sa.Column("reserved_tokens", sa.BigInteger),
+    sa.Column("reserved_cost", sa.Float),
+    sa.Column("tokens", sa.BigInteger),
+    sa.Column("cost", sa.Float),
+    sa.Column("started_at", UtcTime, nullable=False),
+    sa.Index("spending_of_run", "workflow_run_id"),
+)
+"""What each call that a pass started reserved and took: it stays when the call fails, or its answer is forgotten."""
 
 
 def call_values(call: StoredCall) -> dict[str, Any]:
