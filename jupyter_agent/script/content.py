@@ -54,7 +54,46 @@ def attachment(value: Any, *, name: str) -> Attachment:
     )
 
 
+def digest(value: Any) -> str:
+    """Returns what stands for the whole content of a value: hex of a 256-bit hash.
+
+    Tables, arrays and files (a `Path` to one) count by what is in them, containers and dataclasses by what they hold.
+    Raises InvalidRequest for what cannot be known so.
+    """
+    made = hashlib.blake2b(digest_size=32)
+    _feed(value, made.update)
+    return made.hexdigest()
+
+
 Take = Callable[[Any], object]
+
+
+def _feed(value: Any, take: Take) -> None:
+    kind = type(value)
+    take(f"\0{kind.__module__}.{kind.__qualname__}\0".encode())
+    if isinstance(value, Path):
+        take(str(value).encode())
+        if value.is_file():
+            take(value.read_bytes())
+    elif hasattr(value, "columns") and hasattr(value, "head"):
+        _feed_frame(value, take)
+    elif hasattr(value, "to_frame") and hasattr(value, "head"):
+        _feed_frame(value.to_frame(), take)
+    elif hasattr(value, "__array_interface__") and hasattr(value, "dtype"):
+        _feed_array(value, take)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _feed(key, take)
+            _feed(item, take)
+    elif isinstance(value, list | tuple):
+        take(str(len(value)).encode())
+        for item in value:
+            _feed(item, take)
+    elif isinstance(value, set | frozenset):
+        for one in sorted(map(digest, value)):
+            take(one.encode())
+    else:
+        _feed_values([value], take)
 
 
 def _made(name: str, kind: AttachmentKind, text: str, feed: Callable[[Take], object]) -> Attachment:
@@ -136,6 +175,8 @@ def _known(value: Any) -> Any:
     """Returns a plain stand-in of what MessagePack does not know, with its type's name."""
     kind = type(value)
     name = f"{kind.__module__}.{kind.__qualname__}"
+    if hasattr(value, "head") or getattr(value, "shape", None):
+        return [name, digest(value)]
     if hasattr(value, "isoformat"):
         return [name, value.isoformat()]
     if hasattr(value, "item") and hasattr(value, "dtype"):

@@ -25,8 +25,9 @@ class CallFields(Struct, frozen=True, kw_only=True, rename="camel", omit_default
 
     `model` is never None: the default is resolved. `settings` are the model's. `tools` maps the name of each tool to
     the hash of its schema. `agent` and `instructions` define the agent. `attachments` are digests in their order.
-    `workflow` is the hash of a nested workflow, `source` that of a `step`'s function. What is left at its default is no
-    part of the key, so that a field which a later version adds changes none.
+    `workflow` is the hash of a nested workflow. `source` is the code of a `step`'s function, `inputs` what it was
+    given; its `prompt` is the function's name, and it has no model. What is left at its default is no part of the key,
+    so that a field which a later version adds changes none.
     """
 
     prompt: str
@@ -39,6 +40,7 @@ class CallFields(Struct, frozen=True, kw_only=True, rename="camel", omit_default
     attachments: tuple[str, ...] = ()
     workflow: str | None = None
     source: str | None = None
+    inputs: tuple[str, ...] = ()
 
 
 class Difference(Struct, frozen=True, kw_only=True, rename="camel"):
