@@ -14,6 +14,7 @@ import msgspec
 from ..exceptions import AgentError, ConnectionLost, Forbidden, InvalidRequest, NotFound, StorageUnavailable
 from ..script import MAX_AT_ONCE
 from ..script.placed import CallState, PlacedCall
+from ..script.step import PlacedStep
 from .client import Client
 
 BATCH_BYTES: Final = 600_000
@@ -40,6 +41,7 @@ class Pass:
         self._on_news = on_news
         self._claims = _Batches(lambda calls: self._claim(calls, start=False))
         self._starts = _Batches(lambda calls: self._claim(calls, start=True))
+        self._steps = _Batches(self._take_steps)
         self._at_once = asyncio.Semaphore(MAX_AT_ONCE)
         self._flying: dict[str, asyncio.Future[CallState]] = {}
         self._tokens: dict[str, str] = {}
@@ -72,6 +74,22 @@ class Pass:
         """Lets go of what a cell claimed."""
         await self._request("POST", "release", {"cell": cell})
 
+    async def step(self, step: PlacedStep) -> CallState:
+        """Asks for a step's stored result, or stores it."""
+        return await self._steps.ask(step)
+
+    async def step_keys(self) -> set[str]:
+        """Returns the keys of all steps that the workflow has stored."""
+        return set((await self._request("GET", "steps"))["keys"])
+
+    async def budget(self) -> Any:
+        """Returns what the pass may spend and has spent."""
+        return await self._request("GET", "budget")
+
+    async def set_budget(self, limits: dict[str, Any]) -> None:
+        """Gives the pass another budget, from now on."""
+        await self._request("PUT", "budget", limits)
+
     async def open(self) -> None:
         """Begins the pass at the gateway, once. Raises the gateway's fault."""
         if self._opened is None or (self._opened.done() and self._opened.exception() is not None):
@@ -100,6 +118,10 @@ class Pass:
         said = await self._request("POST", "calls", {"calls": calls, "start": start})
         if self._listening is None:
             self._cursor = said["cursor"]
+        return msgspec.convert(said["items"], list[CallState])
+
+    async def _take_steps(self, steps: list[PlacedStep]) -> list[CallState]:
+        said = await self._request("POST", "steps", {"steps": steps})
         return msgspec.convert(said["items"], list[CallState])
 
     # --- in flight ------------------------------------------------------------------------------------------
@@ -160,15 +182,18 @@ class Pass:
             future.set_result(state)
 
 
+Asked = PlacedCall | PlacedStep
+
+
 class _Batches:
     """Gathers what is asked while an answer is awaited: one request for many calls."""
 
-    def __init__(self, send: Callable[[list[PlacedCall]], Any]) -> None:
+    def __init__(self, send: Callable[[list[Any]], Any]) -> None:
         self._send = send
-        self._waiting: list[tuple[PlacedCall, asyncio.Future[CallState]]] = []
+        self._waiting: list[tuple[Asked, asyncio.Future[CallState]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def ask(self, call: PlacedCall) -> CallState:
+    async def ask(self, call: Asked) -> CallState:
         future: asyncio.Future[CallState] = asyncio.get_running_loop().create_future()
         self._waiting.append((call, future))
         if self._task is None:
@@ -183,7 +208,7 @@ class _Batches:
         finally:
             self._task = None
 
-    def _taken(self) -> list[tuple[PlacedCall, asyncio.Future[CallState]]]:
+    def _taken(self) -> list[tuple[Asked, asyncio.Future[CallState]]]:
         size = count = 0
         for call, _ in self._waiting[:BATCH_CALLS]:
             size += len(msgspec.json.encode(call))
@@ -193,7 +218,7 @@ class _Batches:
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
         return [(call, future) for call, future in taken if not future.done()]
 
-    async def _deliver(self, taken: list[tuple[PlacedCall, asyncio.Future[CallState]]]) -> None:
+    async def _deliver(self, taken: list[tuple[Asked, asyncio.Future[CallState]]]) -> None:
         if not taken:
             return
         try:
@@ -216,7 +241,7 @@ class _Batches:
                     future.set_result(state)
 
 
-def _raise_to(taken: list[tuple[PlacedCall, asyncio.Future[CallState]]], fault: AgentError) -> None:
+def _raise_to(taken: list[tuple[Asked, asyncio.Future[CallState]]], fault: AgentError) -> None:
     for _, future in taken:
         if not future.done():
             future.set_exception(fault)

@@ -17,11 +17,16 @@ from ..records import clean, new_id
 from ..script import AgentCall, Words
 from ..script.key import Difference
 from ..script.placed import CallState, PlacedCall
+from ..script.plan import WorkflowPlan
 from .calls import Pass
 from .client import Client
+from .export import Export, body_of
+from .plan import Plan
 from .rows import Rows
 from .session import session
 from .shell import current_cell, kernel_id, kernel_shell
+from .spending import PassBudget, limits_of, phase_budgets_in
+from .steps import Steps
 
 PROMPT_CHARS: Final = 60
 TICK_S: Final = 0.2
@@ -71,31 +76,6 @@ class CallRow(Struct, frozen=True, kw_only=True):
         return self.label or shortened(self.prompt)
 
 
-class Spent:
-    """What this pass has spent, live."""
-
-    def __init__(self, rows: Callable[[], list[CallRow]]) -> None:
-        self._rows = rows
-
-    @property
-    def total(self) -> None:
-        """There is no limit over the whole workflow here; a call's own budget holds."""
-
-    def spent(self) -> int:
-        return sum(row.tokens or 0 for row in self._rows())
-
-    def remaining(self) -> float:
-        return float("inf")
-
-    @property
-    def cost(self) -> float | None:
-        costs = [row.cost for row in self._rows() if not row.reused and row.status == "done"]
-        return None if any(cost is None for cost in costs) else float(sum(cost or 0.0 for cost in costs))
-
-    def __repr__(self) -> str:
-        return f"<{self.spent():,} tokens spent, no limit>"
-
-
 class Defaults(Struct, frozen=True, kw_only=True):
     """What all calls of a workflow are told unless they say otherwise."""
 
@@ -126,6 +106,7 @@ class Workflow:
             raise InvalidRequest(f"{name!r} is no name of a workflow: use letters, digits, - _ and . (100 at most).")
         self.name = name
         self.defaults = Defaults()
+        self._limits: dict[str, Any] = {}
         self.said: list[str] = []
         self._given: dict[str, Any] = {}
         self._client = client
@@ -136,15 +117,18 @@ class Workflow:
         self._places: dict[str, Place] = {}
         self._releases: dict[tuple[str, int | None], asyncio.Task[None]] = {}
         self._cells: dict[str, str] = {}
+        self._models: dict[str, str | None] = {}
+        self._made: dict[str, PlacedCall] = {}
         self._watchers: list[Callable[[], None]] = []
         self._words = words = Words(KernelHost(self))
         self.agent, self.parallel, self.pipeline = words.agent, words.parallel, words.pipeline
         self.ask, self.gate, self.workflow = words.ask, words.gate, words.workflow
         self.phase, self.log = words.phase, words.log
+        self.step = Steps(self).step
 
     def words(self) -> dict[str, Any]:
-        """Returns the words by name, for a namespace."""
-        return self._words.namespace()
+        """Returns the words by name, for a namespace. `step` is there in kernels only."""
+        return self._words.namespace() | {"step": self.step}
 
     # --- what there is --------------------------------------------------------------------------------------
 
@@ -158,8 +142,16 @@ class Workflow:
         self._given = dict(args)
 
     @property
-    def budget(self) -> Spent:
-        return Spent(lambda: list(self._rows.values()))
+    def budget(self) -> PassBudget:
+        """What this pass may spend and has spent, in tokens; asks the server at each look."""
+        return PassBudget(lambda: self._client.wait(self._opened().budget()))
+
+    def limit(self, budget: Mapping[str, Any] | int) -> None:
+        """Gives this workflow a budget: tokens, or `{"tokens": …, "cost": …}` with None for no limit. It holds for this
+        pass from now on, and for new ones. Raises InvalidRequest."""
+        self._limits = {**self._limits, **limits_of(budget)}
+        if self._pass is not None:
+            self._client.wait(self._pass.set_budget(self._limits))
 
     @property
     def calls(self) -> Rows[CallRow]:
@@ -197,6 +189,7 @@ class Workflow:
         """Begins a new pass: every result can be claimed again, by whatever cell comes first."""
         self._pass = None
         self._rows.clear()
+        self._made.clear()
         self._places.clear()
         self._releases.clear()
         self._told()
@@ -216,23 +209,68 @@ class Workflow:
             raise InvalidRequest(f"No cell that begins with %%workflow {self.name} was executed yet: nothing to save.")
         target = Path(path) if path is not None else Path(f"{self.name}.py")
         cells = "\n\n".join(f"# %%\n{source.rstrip()}" for source in self._cells.values())
-        target.write_text(f"meta = {{'name': {self.name!r}}}\n\n{cells}\n", encoding="utf-8")
+        says_meta = re.search(r"^meta\s*[:=]", cells, re.MULTILINE) is not None
+        head = "" if says_meta else f"meta = {{'name': {self.name!r}}}\n\n"
+        target.write_text(f"{head}{cells}\n", encoding="utf-8")
         return target
+
+    def export(self, *, replace: bool = False) -> Export:
+        """Writes the cells of this workflow as a script of the server's workspace, where all of them stay in the
+        portable language; else says which places do not, and writes nothing. `.df` of what it returns has them.
+
+        A person approves the script before it runs. Its calls have the keys that they have here, so it begins with what
+        was answered here. A file with another text is written over with `replace=True` only. Raises Conflict, and
+        InvalidRequest where there is nothing to write.
+        """
+        if not self._cells:
+            raise InvalidRequest(
+                f"No cell that begins with %%workflow {self.name} was executed yet: there is no script."
+            )
+        if self.defaults.script is not None:
+            raise InvalidRequest("A workflow with script=, which plays a model, is for trials: it is not exported.")
+        models = dict.fromkeys(str(self._models.get(cell)) for cell in self._cells)
+        if len(models) > 1:
+            raise InvalidRequest(
+                f"The cells name different models ({', '.join(models)}), and a script has one for all of its calls: "
+                "execute them again with the same -m, or say model= in the calls that differ."
+            )
+        body = body_of(self._cells, self.defaults, replace=replace)
+        told = self._client.wait(self._client.request("POST", f"workflows/{self.name}/export", body=body))
+        return msgspec.convert(told, Export)
+
+    def plan(self, args: Mapping[str, Any] | None = None) -> Plan:
+        """Says what it would take to run this workflow again in a new pass: what comes from the store, what runs live
+        at least, and what that takes, from what calls like them took. Runs, claims and spends nothing.
+
+        It goes by the calls that were made in this pass; before any, by those of the last pass. Steps spend nothing and
+        are not in it. Its `unknown` says what cannot be foreseen.
+        """
+        made = [call for token, call in self._made.items() if token in self._rows]
+        body: dict[str, Any] = {
+            "args": clean(dict(self._given if args is None else args)),
+            "basis": "lastPass",
+            "calls": [],
+        }
+        if made and args is None:
+            body |= {"basis": "calls", "calls": [msgspec.structs.replace(call, token=None) for call in made]}
+        told = self._client.wait(self._client.request("POST", f"workflows/{self.name}/plan", body=body))
+        return Plan(msgspec.convert(told, WorkflowPlan))
 
     def begin(self, source: str) -> None:
         """Says that a cell of this workflow is executed: what its earlier execution claimed is let go of. Blocks.
 
         Raises GatewayNotFound and what else the gateway refuses it for.
         """
+        self._words.phase_budgets |= phase_budgets_in(source)
         place = self._place()
-        self._cells[place.cell] = source
-        self._client.wait(self._entered(self._opened(), place))
+        self._cells[place.cell], self._models[place.cell] = source, self.defaults.model
+        self._client.wait(self.entered(self._opened(), place))
 
     def _opened(self) -> Pass:
         if self._pass is None:
             opening = {
                 "workflow": self.name, "args": clean(dict(self._given)), "kernelId": kernel_id(),
-                "workflowRunId": new_id("wfr"),
+                "workflowRunId": new_id("wfr"), "budget": dict(self._limits),
             }  # fmt: skip
             self._pass = Pass(self._client, opening, on_news=self._news)
         return self._pass
@@ -251,10 +289,11 @@ class Workflow:
             return before
         for token in [token for token, row in self._rows.items() if row.cell == name]:
             del self._rows[token]
+            self._made.pop(token, None)
         place = self._places[name] = Place(cell=name, execution_count=count, is_again=before is not None)
         return place
 
-    async def _entered(self, its_pass: Pass, place: Place) -> None:
+    async def entered(self, its_pass: Pass, place: Place) -> None:
         """Lets go of what an earlier execution of the cell claimed, once, before anything is claimed anew."""
         if not place.is_again:
             await its_pass.open()
@@ -273,34 +312,59 @@ class Workflow:
             state = await self._carried(msgspec.structs.replace(call, fresh=True))
         if state.status == "failed":
             name = call.label or shortened(call.prompt)
-            raise fault_named(state.code or "run_failed", f"The call {name!r} failed: {state.message}")
+            message = f"The call {name!r} failed: {state.message}"
+            raise fault_named(state.code or "run_failed", message, state.details)
         return state.answer if call.schema is None else msgspec.json.decode(state.answer or "null")
 
-    async def _carried(self, call: AgentCall) -> CallState:
+    def next_place(self) -> tuple[Place, Pass]:
+        """Counts another call where the code stands that is executed, and returns that place and the pass."""
         place, its_pass = self._place(), self._opened()
-        placed = PlacedCall(
-            **{name: getattr(call, name) for name in AgentCall.__struct_fields__} | self._defaults_of(call),
-            token=new_id("tok"), cell=place.cell, position=place.calls, origin=current_cell(),
-        )  # fmt: skip
         place.calls += 1
-        token = str(placed.token)
-        self._count += 1
-        self._rows[token] = CallRow(
-            number=self._count, prompt=call.prompt, label=call.label, phase=call.phase, cell=place.cell,
-            model=placed.model,
-        )  # fmt: skip
-        self._told()
+        return place, its_pass
+
+    @property
+    def phase_now(self) -> str | None:
+        """The phase that calls belong to that name none."""
+        return self._words.phase_now
+
+    async def join(self, work: Any) -> Any:
+        """Awaits work of the client from the loop of whoever calls."""
         self._pending += 1
         self._tick()
         try:
-            states: tuple[CallState, CallState] = await self._client.join(self._answered(its_pass, place, placed))
-        except BaseException as fault:
-            said = fault.message if isinstance(fault, AgentError) else "It was interrupted."
-            self._change(token, status="failed", error=said)
-            raise
+            return await self._client.join(work)
         finally:
             self._pending -= 1
-        self._change(token, **_outcome(*states))
+
+    def add_row(self, token: str, **told: Any) -> None:
+        """Begins the row of a call."""
+        self._count += 1
+        self._rows[token] = CallRow(number=self._count, **told)
+        self._told()
+
+    def end_row(self, token: str, claimed: CallState, ended: CallState) -> None:
+        """Says in a call's row how it ended."""
+        self._change(token, **_outcome(claimed, ended))
+
+    def fail_row(self, token: str, said: str) -> None:
+        """Says in a call's row why it failed."""
+        self._change(token, status="failed", error=said)
+
+    async def _carried(self, call: AgentCall) -> CallState:
+        place, its_pass = self.next_place()
+        placed = PlacedCall(
+            **{name: getattr(call, name) for name in AgentCall.__struct_fields__} | self._defaults_of(call),
+            token=new_id("tok"), cell=place.cell, position=place.calls - 1, origin=current_cell(),
+        )  # fmt: skip
+        token = str(placed.token)
+        self._made[token] = placed
+        self.add_row(token, prompt=call.prompt, label=call.label, phase=call.phase, cell=place.cell, model=placed.model)
+        try:
+            states: tuple[CallState, CallState] = await self.join(self._answered(its_pass, place, placed))
+        except BaseException as fault:
+            self.fail_row(token, fault.message if isinstance(fault, AgentError) else "It was interrupted.")
+            raise
+        self.end_row(token, *states)
         return states[1]
 
     def _tick(self) -> None:
@@ -325,7 +389,7 @@ class Workflow:
         }  # fmt: skip
 
     async def _answered(self, its_pass: Pass, place: Place, placed: PlacedCall) -> tuple[CallState, CallState]:
-        await self._entered(its_pass, place)
+        await self.entered(its_pass, place)
         return await its_pass.answer(placed)
 
     def _news(self, token: str, state: CallState) -> None:
@@ -374,7 +438,7 @@ class KernelHost:
         return self._workflow.args
 
     @property
-    def budget(self) -> Spent:
+    def budget(self) -> PassBudget:
         return self._workflow.budget
 
     async def agent(self, call: AgentCall) -> Any:
@@ -426,9 +490,13 @@ def workflow(
     settings: Mapping[str, Any] | None = None,
     instructions: str | None = None,
     script: Any = None,
+    budget: Mapping[str, Any] | int | None = None,
 ) -> Workflow:
     """Returns the workflow of this name in this process, the same one each time: a pass lasts until the process ends or
     `wf.new_pass()`. What is given here holds for all of its calls from now on; what is not stays as it is.
+
+    `budget` is what the live calls of a pass may take together: tokens, or `{"tokens": …, "cost": …}` with None for no
+    limit. Without it the server's `workflow_budget_tokens` holds.
 
     Raises InvalidRequest for what is no name.
     """
@@ -438,6 +506,8 @@ def workflow(
         known = here.workflows[name] = Workflow(here.client, name)
     if args is not None:
         known.take_args(args)
+    if budget is not None:
+        known.limit(budget)
     given = {"model": model, "settings": settings, "instructions": instructions, "script": script}
     known.defaults = msgspec.structs.replace(
         known.defaults, **{key: value for key, value in given.items() if value is not None}

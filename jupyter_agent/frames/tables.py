@@ -187,6 +187,36 @@ CALLS = (
 )
 """What a workflow's pass tells of each call; `was` and `now` are the values of the first field that changed."""
 
+PLANNED_CALLS = (
+    Column("number", Type.INT, lambda call: call.number),
+    Column("label", Type.TEXT, lambda call: call.label),
+    Column("phase", Type.TEXT, lambda call: call.phase),
+    Column("cell", Type.TEXT, lambda call: call.cell),
+    Column("reused", Type.BOOL, lambda call: call.reused),
+    Column("why", Type.TEXT, lambda call: call.why),
+    Column("was", Type.TEXT, lambda call: call.difference.was if call.difference else None),
+    Column("now", Type.TEXT, lambda call: call.difference.now if call.difference else None),
+    Column("tokens", Type.FLOAT, lambda call: call.tokens),
+    Column("cost", Type.FLOAT, lambda call: call.cost),
+    Column("seconds", Type.FLOAT, lambda call: call.seconds),
+    Column("likened_to", Type.INT, lambda call: call.likened_to),
+    Column("model", Type.TEXT, lambda call: call.model),
+    Column("key", Type.TEXT, lambda call: call.key),
+    Column("prompt", Type.TEXT, lambda call: call.prompt),
+)
+"""What a plan tells of each call; tokens, cost and seconds are expected ones."""
+
+PROBLEMS = (
+    Column("cell", Type.INT, lambda problem: problem.cell),
+    Column("line", Type.INT, lambda problem: problem.line),
+    Column("column", Type.INT, lambda problem: problem.column),
+    Column("construct", Type.TEXT, lambda problem: problem.construct),
+    Column("message", Type.TEXT, lambda problem: problem.message),
+)
+"""What an export tells of each place that leaves the portable language."""
+
+OF_WORKFLOWS = {"calls": CALLS, "planned_calls": PLANNED_CALLS, "problems": PROBLEMS}
+
 KINDS = {
     "runs": RUNS,
     "turns": TURNS,
@@ -204,8 +234,8 @@ def columns_of(rows: Rows[Any]) -> tuple[Column, ...]:
 
     Raises InvalidRequest for kinds without a frame.
     """
-    if rows.kind == "calls":
-        return CALLS
+    if rows.kind in OF_WORKFLOWS:
+        return OF_WORKFLOWS[rows.kind]
     if rows.kind in foreign.KINDS:
         return foreign.KINDS[rows.kind]
     columns = KINDS.get(rows.kind)

@@ -19,7 +19,7 @@ from traitlets import Bool, Dict, Enum, Float, Integer, List, Unicode
 
 from ..exceptions import AgentError, RateLimited, StorageUnavailable
 from ..journal.retention import Limits
-from ..records import Budget, Run
+from ..records import Budget, Run, WorkflowBudget
 from ..runtime import RunnerSettings
 from ..runtime.policy import POLICIES
 from ..storage import DATABASE_URL
@@ -121,6 +121,16 @@ class AgentGateway(ExtensionApp):
         allow_none=True,
         help="""Bytes of the data folder at most: while it holds more, the threads that were not changed for longest are
         deleted; None for no limit. Not with a `database_url`: what it weighs is not known.""",
+    ).tag(config=True)
+    workflow_budget_tokens = Integer(
+        100_000,
+        min=1,
+        allow_none=True,
+        help="""Tokens that the live calls of one pass of a workflow may take together, where it says nothing of them;
+        None for no limit.""",
+    ).tag(config=True)
+    workflow_budget_cost = Float(
+        None, allow_none=True, help="""US dollars of one pass of a workflow at most, where it says nothing of them."""
     ).tag(config=True)
     workflow_results_days = Float(
         None,
@@ -295,6 +305,7 @@ class AgentGateway(ExtensionApp):
                 larger_than=self.workflow_results_bytes,
             ),
             workflow_active_s=self.workflow_active_s,
+            workflow_budget=WorkflowBudget(tokens=self.workflow_budget_tokens, cost=self.workflow_budget_cost),
             sweep_every_s=self.retention_every_s,
             reverify_every_s=self.reverify_every_s,
             stalled_after_s=self.stalled_after_s,

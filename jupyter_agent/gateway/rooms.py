@@ -13,7 +13,7 @@ from ..journal.archive import decode_detail
 from ..journal.retention import Limits
 from ..models import ModelCatalog
 from ..models.prices import Prices
-from ..records import TurnRecord
+from ..records import TurnRecord, WorkflowBudget
 from ..runtime import Leaseholder, Runner, RunnerSettings
 from ..runtime.history import load_turns
 from ..storage import Storage, open_storage
@@ -54,6 +54,7 @@ class Plan:
     retention: Limits
     results: ResultLimits
     workflow_active_s: float | None
+    workflow_budget: WorkflowBudget
     sweep_every_s: float
     reverify_every_s: float
     stalled_after_s: float
@@ -153,6 +154,7 @@ async def open_rooms(
             runner=runner,
             resolver=Resolver(models=models, toolbox=toolbox, settings=plan.settings),
             project=plan.project,
+            budget=plan.workflow_budget,
         )
         headless = Headless(
             storage=storage,

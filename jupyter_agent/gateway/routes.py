@@ -2,7 +2,21 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
-from . import approvals, blobs, catalog, feedback, frames, openapi, retention, runs, scripts, sse, threads, workflows
+from . import (
+    approvals,
+    blobs,
+    catalog,
+    feedback,
+    frames,
+    openapi,
+    plans,
+    retention,
+    runs,
+    scripts,
+    sse,
+    threads,
+    workflows,
+)
 from .rest import AgentHandler
 from .websocket import AgentSocket
 
@@ -39,10 +53,12 @@ ROUTES: Final[tuple[tuple[str, type[AgentHandler]], ...]] = (
     (r"/frames/(?P<kind>[^/]+)", frames.Facts),
     ("/workflow-runs", workflows.WorkflowRuns),
     (f"/workflow-runs/{_WORKFLOW_RUN}", workflows.OneWorkflowRun),
+    (f"/workflow-runs/{_WORKFLOW_RUN}/budget", workflows.BudgetOfRun),
     (f"/workflow-runs/{_WORKFLOW_RUN}/calls", workflows.WorkflowCalls),
     (f"/workflow-runs/{_WORKFLOW_RUN}/calls/look", workflows.LookAtCalls),
     (f"/workflow-runs/{_WORKFLOW_RUN}/calls/stop", workflows.StopCalls),
     (f"/workflow-runs/{_WORKFLOW_RUN}/calls/news", workflows.NewsOfCalls),
+    (f"/workflow-runs/{_WORKFLOW_RUN}/steps", workflows.StepsOfRun),
     (f"/workflow-runs/{_WORKFLOW_RUN}/release", workflows.ReleaseClaims),
     (f"/workflow-runs/{_WORKFLOW_RUN}/status", scripts.StatusOfRun),
     (f"/workflow-runs/{_WORKFLOW_RUN}/cancel", scripts.CancelRun),
@@ -50,6 +66,8 @@ ROUTES: Final[tuple[tuple[str, type[AgentHandler]], ...]] = (
     (f"/workflows/{_WORKFLOW}", scripts.OneWorkflow),
     (f"/workflows/{_WORKFLOW}/approve", scripts.ApproveWorkflow),
     (f"/workflows/{_WORKFLOW}/runs", scripts.RunsOfWorkflow),
+    (f"/workflows/{_WORKFLOW}/export", plans.ExportOfWorkflow),
+    (f"/workflows/{_WORKFLOW}/plan", plans.PlanOfWorkflow),
     (f"/workflows/{_WORKFLOW}/results", workflows.StoredResults),
     ("/blobs", blobs.Blobs),
     (r"/blobs/(?P<digest>[^/]+)", blobs.OneBlob),

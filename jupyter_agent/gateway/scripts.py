@@ -11,7 +11,7 @@ from ..records import HeadlessRun
 from ..workflow.discovery import Broken, Found
 from ..workflow.meta import Phase
 from .rest import AgentHandler, authorized, operation
-from .workflows import Count
+from .workflows import Count, Limits
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -70,9 +70,11 @@ class Approved(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class StartWorkflow(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """The arguments of a run. There is no field for code: only what is found and approved runs."""
+    """The arguments of a run, and what it may spend. There is no field for code: only what is found and approved
+    runs."""
 
     args: dict[str, Any] = {}
+    budget: Limits = Limits()
 
 
 class HeadlessRuns(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -147,9 +149,10 @@ class RunsOfWorkflow(AgentHandler):
                faults=(403, 404, 409))  # fmt: skip
     async def post(self, workflow: str) -> None:
         sent = self.sent(StartWorkflow)
-        headless = (await self.rooms()).headless
+        rooms = await self.rooms()
         name = self.known(workflow, WorkflowNotFound)
-        self.reply(await headless.start(name, sent.args, by=self.principal), 201)
+        budget = sent.budget.over(rooms.calls.budget)
+        self.reply(await rooms.headless.start(name, sent.args, by=self.principal, budget=budget), 201)
 
 
 class StatusOfRun(AgentHandler):

@@ -2,19 +2,35 @@
 
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 from tornado import web
 
 from ..exceptions import NotFound, WorkflowRunNotFound
-from ..records import WorkflowRun, new_id, utc_now
+from ..records import WorkflowBudget, WorkflowRun, new_id, utc_now
 from ..script import MAX_ITEMS
 from ..script.placed import CallState, PlacedCall
+from ..script.step import PlacedStep
+from ..workflow.steps import Steps
 from .rest import AgentHandler, authorized, operation
 from .threads import Id
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 CellName = Annotated[str, Meta(min_length=1, max_length=256)]
 Ids = Annotated[tuple[Id, ...], Meta(max_length=MAX_ITEMS)]
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a pass may spend in all: null for no limit, left out for the server's own."""
+
+    tokens: Annotated[int, Meta(gt=0)] | UnsetType | None = UNSET
+    cost: Annotated[float, Meta(gt=0)] | UnsetType | None = UNSET
+
+    def over(self, given: WorkflowBudget) -> WorkflowBudget:
+        """Returns the limits with what is left out as it is given."""
+        return WorkflowBudget(
+            tokens=given.tokens if self.tokens is UNSET else self.tokens,
+            cost=given.cost if self.cost is UNSET else self.cost,
+        )
 
 
 class NewWorkflowRun(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -24,6 +40,19 @@ class NewWorkflowRun(Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     workflow_run_id: Id | None = None
     args: dict[str, Any] = {}
     kernel_id: Id | None = None
+    budget: Limits = Limits()
+
+
+class Spending(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a pass may spend and has spent: `tokens` and `cost` are the limits, null for none. `reservedTokens` and
+    `reservedCost` are held by calls in flight. `spentCost` is null where a price is unknown."""
+
+    tokens: int | None
+    cost: float | None
+    spent_tokens: int
+    spent_cost: float | None
+    reserved_tokens: int
+    reserved_cost: float
 
 
 class ClaimCalls(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -31,6 +60,24 @@ class ClaimCalls(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkno
 
     calls: Annotated[tuple[PlacedCall, ...], Meta(max_length=MAX_ITEMS)]
     start: bool = False
+
+
+class TakeSteps(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Steps of a kernel's own code: those without an answer ask for a stored one, the others are to be stored."""
+
+    steps: Annotated[tuple[PlacedStep, ...], Meta(max_length=MAX_ITEMS)]
+
+
+class StepStates(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where steps stand, in the order asked for."""
+
+    items: tuple[CallState, ...]
+
+
+class StepKeys(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The keys of all steps that a workflow has stored."""
+
+    keys: tuple[str, ...]
 
 
 class NamedCalls(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -94,7 +141,7 @@ class WorkflowRuns(AgentHandler):
             workflow=sent.workflow, project=calls.project, args=sent.args, kernel_id=sent.kernel_id, created_at=now,
             updated_at=now,
         )  # fmt: skip
-        self.reply(await calls.open(run), 201)
+        self.reply(await calls.open(run, budget=sent.budget.over(calls.budget)), 201)
 
 
 class OneWorkflowRun(AgentHandler):
@@ -104,6 +151,36 @@ class OneWorkflowRun(AgentHandler):
     async def get(self, workflow_run_id: str) -> None:
         rows = (await self.rooms()).storage.rows
         self.reply(await rows.get_workflow_run(self.known(workflow_run_id, WorkflowRunNotFound), by=self.principal))
+
+
+class BudgetOfRun(AgentHandler):
+    @web.authenticated
+    @authorized(action="read", resource="jupyter_agent:workflows")
+    @operation("What a pass may spend, has spent and has reserved", answer=Spending, faults=(404,))
+    async def get(self, workflow_run_id: str) -> None:
+        await self._reply_for(self.known(workflow_run_id, WorkflowRunNotFound))
+
+    @web.authenticated
+    @authorized(action="execute", resource="jupyter_agent:workflows")
+    @operation("Give a pass another budget, from now on; what is left out stays", body=Limits, answer=Spending,
+               faults=(404,))  # fmt: skip
+    async def put(self, workflow_run_id: str) -> None:
+        sent = self.sent(Limits)
+        rooms = await self.rooms()
+        pass_id = self.known(workflow_run_id, WorkflowRunNotFound)
+        before = await rooms.storage.rows.ledger(pass_id, by=self.principal)
+        await rooms.calls.reserving.set_budget(pass_id, sent.over(before.budget), by=self.principal)
+        await self._reply_for(pass_id)
+
+    async def _reply_for(self, pass_id: str) -> None:
+        ledger = await (await self.rooms()).storage.rows.ledger(pass_id, by=self.principal)
+        self.reply(
+            Spending(
+                tokens=ledger.budget.tokens, cost=ledger.budget.cost, spent_tokens=ledger.settled.tokens,
+                spent_cost=ledger.settled.cost if ledger.is_cost_known else None,
+                reserved_tokens=ledger.reserved.tokens, reserved_cost=ledger.reserved.cost,
+            )
+        )  # fmt: skip
 
 
 class WorkflowCalls(AgentHandler):
@@ -118,6 +195,26 @@ class WorkflowCalls(AgentHandler):
         cursor = calls.feeds.cursor(pass_id)
         states = await calls.claim(pass_id, sent.calls, start=sent.start, by=self.principal)
         self.reply(CallStates(cursor=cursor, items=tuple(states)))
+
+
+class StepsOfRun(AgentHandler):
+    @web.authenticated
+    @authorized(action="read", resource="jupyter_agent:workflows")
+    @operation("The keys of the steps that a pass's workflow has stored", answer=StepKeys, faults=(404,))
+    async def get(self, workflow_run_id: str) -> None:
+        steps = Steps((await self.rooms()).storage.rows)
+        keys = await steps.keys(self.known(workflow_run_id, WorkflowRunNotFound), by=self.principal)
+        self.reply(StepKeys(keys=tuple(keys)))
+
+    @web.authenticated
+    @authorized(action="execute", resource="jupyter_agent:workflows")
+    @operation("Claim or store the results of a kernel's own code, in order; no run is made", body=TakeSteps,
+               answer=StepStates, faults=(404, 409))  # fmt: skip
+    async def post(self, workflow_run_id: str) -> None:
+        sent = self.sent(TakeSteps)
+        steps = Steps((await self.rooms()).storage.rows)
+        pass_id = self.known(workflow_run_id, WorkflowRunNotFound)
+        self.reply(StepStates(items=tuple(await steps.take(pass_id, sent.steps, by=self.principal))))
 
 
 class LookAtCalls(AgentHandler):

@@ -6,7 +6,7 @@ from typing import Any
 def load(shell: Any) -> None:
     """Registers the magics and their tab completion with a shell."""
     from .agent import AgentMagics
-    from .completion import complete
+    from .completion import complete, complete_workflow
     from .workflow import WorkflowMagics
 
     shell.register_magics(AgentMagics(shell))
@@ -15,3 +15,4 @@ def load(shell: Any) -> None:
         shell.register_magics(WorkflowMagics(shell))
     for key in ("%agent", "%%agent"):
         shell.set_hook("complete_command", complete, str_key=key)
+    shell.set_hook("complete_command", complete_workflow, str_key="%%workflow")

@@ -1,7 +1,8 @@
-"""Tab completion of `%agent` and `%%agent`: options, words and models."""
+"""Tab completion of `%agent`, `%%agent` and `%%workflow`: options, words, models and names of workflows."""
 
 import asyncio
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from ..client.session import session
@@ -46,6 +47,26 @@ def complete(_shell: Any, event: Any) -> list[str]:
         return []
     else:
         choices = (*WITH_VALUE, *FLAGS, *(WORDS if len(before) == 1 and last == "%agent" else ()))
+    return _rest_of(choices, typed, event.symbol)
+
+
+def complete_workflow(_shell: Any, event: Any) -> list[str]:
+    """Returns what may stand at the cursor of a cell's first line that names a workflow."""
+    before = event.text_until_cursor.split()
+    typed = "" if event.text_until_cursor.endswith(" ") else before.pop()
+    last = before[-1] if before else ""
+    if last in {"-m", "--model"}:
+        choices = _models.names()
+    elif last == "--budget":
+        choices = ("50_000", "100_000", "500_000")
+    elif len(before) == 1:
+        choices = (*session().workflows, "help")
+    else:
+        choices = ("-m", "--model", "--budget")
+    return _rest_of(choices, typed, event.symbol)
+
+
+def _rest_of(choices: Iterable[str], typed: str, symbol: str) -> list[str]:
     # The completer cuts words at colons and the like: it wants only the rest.
-    cut = typed[: len(typed) - len(event.symbol)] if typed.endswith(event.symbol) else ""
+    cut = typed[: len(typed) - len(symbol)] if typed.endswith(symbol) else ""
     return [choice.removeprefix(cut) for choice in choices if choice.startswith(typed)]

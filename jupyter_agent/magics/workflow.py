@@ -17,19 +17,27 @@ from ..widgets.output import Output
 
 SHOWN_EVERY_S: Final = 0.5
 HELP: Final = """\
-%%workflow NAME [-m MODEL]
-    The cell below is a stretch of the workflow NAME: agent, ask, gate, workflow, parallel, pipeline, phase, log, args
-    and budget are there, and wf, the workflow. Calls that were answered before, in whatever order, are answered from
-    the store.
+%%workflow NAME [-m MODEL] [--budget TOKENS]
+    The cell below is a stretch of the workflow NAME: agent, ask, gate, workflow, parallel, pipeline, step, phase, log,
+    args and budget are there, and wf, the workflow. Calls that were answered before, in whatever order, are answered
+    from the store. The budget is what all live calls of a pass may take together; a call that does not fit is not
+    started.
 
 wf.calls.df           the calls of this pass, which were reused and why
 wf.explain("label")   the reason in a sentence
 wf.new_pass()         let every result be claimed again
+wf.plan()             what it would take to run all of it again: hits, live calls, tokens, with an interval
+await step(fn, x)     the result of your own function, from the store while its code and x are the same
+wf.budget             what the pass may spend and has spent
 wf.forget("label")    delete stored results, so that these calls run live
 wf.save()             write the cells as a script
+wf.export()           write them for the server, where they run by themselves, or say what keeps them from it
 """
 _FIRST: Final = re.compile(r"%%workflow(?=\s|$)(?P<rest>.*)", re.DOTALL)
-_LINE: Final = re.compile(r"\s*(?P<name>[^\s-]\S*)(?:\s+(?:-m|--model)(?:\s+|=)(?P<model>\S+))?\s*$")
+_LINE: Final = re.compile(r"\s*(?P<name>[^\s-]\S*)(?P<options>(?:\s+\S+)*)\s*$")
+_OPTION: Final = re.compile(
+    r"\s+(?:(?:-m|--model)(?:\s+|=)(?P<model>\S+)|--budget(?:\s+|=)(?P<budget>[\d_,]+))(?=\s|$)"
+)
 
 
 @magics_class
@@ -57,14 +65,14 @@ class WorkflowMagics(Magics):
     @no_var_expand
     @line_magic
     def workflow(self, line: str) -> None:
-        """A cell with the words of a workflow: `%%workflow NAME [-m MODEL]`."""
+        """A cell with the words of a workflow: `%%workflow NAME [-m MODEL] [--budget TOKENS]`."""
         asked = _LINE.match(line)
         if asked is None or line.strip() in ("", "help"):
             if line.strip() in ("", "help"):
                 print(HELP)  # noqa: T201 - it is what was asked for
                 return
-            raise InvalidRequest(f"%%workflow takes a name, and a model with -m; not {line.strip()!r}.")
-        found = workflow(asked["name"], model=asked["model"])
+            raise _wrong(line)
+        found = workflow(asked["name"], **_options(asked["options"], line))
         found.begin(self._source)
         self._shell.user_ns.update(found.words() | {"wf": found})
         self._end()
@@ -77,6 +85,28 @@ class WorkflowMagics(Magics):
         if self._view is not None:
             self._view.close()
             self._view = None
+
+
+def _options(said: str, line: str) -> dict[str, Any]:
+    """Returns the model and the budget that the line names. Raises InvalidRequest for what else stands there."""
+    found: dict[str, Any] = {}
+    while said.strip():
+        option = _OPTION.match(said)
+        if option is None:
+            raise _wrong(line)
+        if option["model"]:
+            found["model"] = option["model"]
+        else:
+            found["budget"] = int(option["budget"].replace(",", "").replace("_", "") or 0)
+        said = said[option.end() :]
+    return found
+
+
+def _wrong(line: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"%%workflow takes a name, a model with -m and tokens with --budget; not {line.strip()!r}. %%workflow help "
+        "says more."
+    )
 
 
 class _View:

@@ -35,7 +35,8 @@ class AgentCall(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
     workflow is called with.
 
     `schema` is a JSON Schema of the answer, None for text. `tools` are names of tools to allow, None for all of them.
-    `budget` has `turns`, `tool_calls`, `tokens`, `cost`, `seconds`. `label` and `phase` are for people and never count
+    `budget` has `turns`, `tool_calls`, `tokens`, `cost`, `seconds`; `phase_budget` is what all calls of its phase may
+    take together, `tokens` and `cost`. `label` and `phase` are for people and never count
     for what is reused. `fresh` runs live and replaces; `side_effects` is for calls that change the world: they are
     neither repeated nor replayed without a word. `retries` is how often a failed call is tried again, `timeout_s` how
     long one may take, None for the workflow's own limit.
@@ -46,6 +47,7 @@ class AgentCall(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
     given: dict[str, Any] = {}
     label: Annotated[str, Meta(max_length=1_000)] | None = None
     phase: Annotated[str, Meta(max_length=1_000)] | None = None
+    phase_budget: dict[str, Any] | None = None
     schema: dict[str, Any] | None = None
     model: str | None = None
     tools: tuple[str, ...] | None = None

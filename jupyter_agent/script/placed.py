@@ -33,8 +33,8 @@ class CallState(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
     """Where a call stands.
 
     `hit`: answered from the store. `missed`: there is nothing to reuse, and it was not started. `running`, `done`,
-    `failed` (with `code` and `message`): it runs or ran live. `gone`: nobody carries it out any more, start it again.
-    `waits_for` says what a running one waits for a person with: an answer, or a decision.
+    `failed` (with `code`, `message`, `details`): it runs or ran live. `gone`: nobody carries it out any more, start it
+    again. `waits_for` says what a running one waits for a person with: an answer, or a decision.
     `why` says why it was or was not reused: `unchanged`, `first time`, `prompt changed` …; `difference` has the values.
     `answer` is text; of a call with a schema it is JSON. `tokens` and `cost` are what it took when it ran.
     """
@@ -55,3 +55,4 @@ class CallState(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
     model: str | None = None
     code: str | None = None
     message: str | None = None
+    details: dict[str, Any] | None = None

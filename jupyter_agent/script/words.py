@@ -11,6 +11,7 @@ from . import prelude
 from .call import MAX_AT_ONCE, MAX_ITEMS, MAX_RETRIES, MAX_TIMEOUT_S, AgentCall
 from .content import attachments
 from .host import BudgetView, Host
+from .limits import checked_limits
 from .people import gate_call, question_call, verdict, workflow_call
 from .schema import schema_of
 
@@ -53,6 +54,7 @@ class Words:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._phase: str | None = None
+        self.phase_budgets: dict[str, dict[str, Any]] = {}
 
     def namespace(self) -> dict[str, Any]:
         """Returns the words by their names. `args` and `budget` are read when this is called."""
@@ -68,6 +70,11 @@ class Words:
             "args": self.args,
             "budget": self.budget,
         }
+
+    @property
+    def phase_now(self) -> str | None:
+        """The phase that calls belong to which name none."""
+        return self._phase
 
     @property
     def args(self) -> Mapping[str, Any]:
@@ -109,11 +116,12 @@ class Words:
             )
         if isinstance(tools, str):
             raise InvalidRequest(f"tools is a list of names: write [{tools!r}].")
+        phase = phase or self._phase
         call = AgentCall(
-            prompt=prompt, label=label, phase=phase or self._phase, schema=schema_of(schema), model=model,
-            tools=None if tools is None else tuple(tools), agent=agent, budget=dict(budget) if budget else None,
-            attach=attachments(attach) if attach is not None else (), fresh=fresh, side_effects=side_effects,
-            retries=retries, timeout_s=timeout,
+            prompt=prompt, label=label, phase=phase, phase_budget=self.phase_budgets.get(phase or ""),
+            schema=schema_of(schema), model=model, tools=None if tools is None else tuple(tools), agent=agent,
+            budget=dict(budget) if budget else None, attach=attachments(attach) if attach is not None else (),
+            fresh=fresh, side_effects=side_effects, retries=retries, timeout_s=timeout,
         )  # fmt: skip
         return Pending(call, self._host.agent)
 
@@ -165,8 +173,12 @@ class Words:
             listed, stages, self._width(limit, listed), on_error, self._check, self._note, _settle
         )
 
-    def phase(self, title: str) -> None:
-        """Says that a named stretch begins; later calls belong to it."""
+    def phase(self, title: str, *, budget: Mapping[str, float] | None = None) -> None:
+        """Says that a named stretch begins; later calls belong to it. `budget` is what all of its live calls may take
+        together: `{"tokens": …, "cost": …}`. Raises InvalidRequest."""
+        if budget is not None:
+            checked_limits(dict(budget), what=f"The budget of the phase {title!r}")
+            self.phase_budgets[title] = dict(budget)
         self._phase = title
         self._host.phase(title)
 

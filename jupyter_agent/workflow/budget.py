@@ -5,7 +5,10 @@ A call reserves what it may take, and is ended there:
 - what its own `budget=` says, where it says something;
 - else twice the most that a finished call like it took: one of the same key, else of the same label, else of the
   workflow; at least 1,000 tokens, or a hundredth of the dollars;
-- else a share of the whole: a quarter for a call with tools, which may take many turns, a sixteenth for one without.
+- else a share of the whole: half for another workflow, a quarter for a call with tools, which may take many turns, a
+  sixteenth for one without.
+
+What people are asked takes nothing.
 
 One that does not fit waits while calls in flight may give back something, and gets what is left when none does. It is
 refused where what is left is nothing, less than its own budget, or less than such a call took in the middle.
@@ -19,7 +22,7 @@ import msgspec
 
 from ..exceptions import BudgetExceeded
 from ..records import Budget, StoredCall, WorkflowBudget
-from ..script import MAX_AT_ONCE
+from ..script import MAX_AT_ONCE, PEOPLE
 from ..storage.spending import Grant, Ledger, PastCall, Spend
 
 TOKENS: Final = 100_000
@@ -29,6 +32,7 @@ LEAST_OF_COST: Final = 0.01
 HEADROOM: Final = 2.0
 SHARE: Final = 1 / MAX_AT_ONCE
 SHARE_WITH_TOOLS: Final = 1 / 4
+SHARE_OF_WORKFLOW: Final = 1 / 2
 
 
 class _Limit(NamedTuple):
@@ -53,6 +57,8 @@ class _Wish(NamedTuple):
 
 def granted(call: StoredCall, ledger: Ledger, *, run_budget: Budget) -> Grant:
     """Returns what a call gets of a pass that stands so. `run_budget` is what a run may take that says nothing."""
+    if call.said.get("kind") in PEOPLE:
+        return Grant(reserved=WorkflowBudget(tokens=0, cost=0.0))
     got: dict[str, float | None] = {}
     waits = False
     for unit in ("tokens", "cost"):
@@ -91,14 +97,15 @@ def _limit(name: str, unit: str, allowed: float, settled: Spend, reserved: Spend
 
 def _wish(call: StoredCall, ledger: Ledger, unit: str, allowed: float, run_budget: Budget) -> _Wish:
     said = call.said.get("budget")
-    own = said.get(unit) if said else getattr(run_budget, unit)
+    is_workflow = call.said.get("kind") == "workflow"
+    own = said.get(unit) if said else None if is_workflow else getattr(run_budget, unit)
     if own is not None:
         return _Wish(own, own)
     pool = [value for past in like(call.key, call.label, ledger.past) if (value := getattr(past, unit)) is not None]
     if pool:
         least = LEAST_TOKENS if unit == "tokens" else allowed * LEAST_OF_COST
         return _Wish(min(allowed, max(HEADROOM * max(pool), least)), min(allowed, median(pool)))
-    share = SHARE_WITH_TOOLS if call.fields.get("tools") else SHARE
+    share = SHARE_OF_WORKFLOW if is_workflow else SHARE_WITH_TOOLS if call.fields.get("tools") else SHARE
     least = LEAST_TOKENS if unit == "tokens" else 0.0
     return _Wish(min(allowed, max(allowed * share, least)), 0)
 

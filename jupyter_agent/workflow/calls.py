@@ -25,7 +25,18 @@ from ..exceptions import (
     TooManyCalls,
 )
 from ..journal import Journal
-from ..records import SYSTEM, Principal, Run, RunRequest, RunStatus, StoredCall, WorkflowRun, new_id, utc_now
+from ..records import (
+    SYSTEM,
+    Principal,
+    Run,
+    RunRequest,
+    RunStatus,
+    StoredCall,
+    WorkflowBudget,
+    WorkflowRun,
+    new_id,
+    utc_now,
+)
 from ..runtime import Runner
 from ..script import DEFAULT_TIMEOUT_S, MAX_AT_ONCE, MAX_CALLS, MAX_TRIES, PEOPLE
 from ..script.key import CallFields, difference, key_of
@@ -34,7 +45,9 @@ from ..storage import Storage
 from ..storage.calls import Claim
 from ..transcript import Transcript
 from . import people
+from .budget import TOKENS, within
 from .feeds import Feeds
+from .reserving import Reserving
 from .resolving import Resolver, checked_answer, placed_of, request_again, request_for, said_of
 
 log = logging.getLogger(__name__)
@@ -54,10 +67,10 @@ class CalledWorkflows(Protocol):
         """Returns the digest of what would run. Raises InvalidRequest, WorkflowNotFound, WorkflowNotApproved."""
 
     async def result_of(
-        self, call: StoredCall, *, by: Principal, told: Callable[[RunStatus], None]
+        self, call: StoredCall, *, by: Principal, budget: WorkflowBudget, told: Callable[[RunStatus], None]
     ) -> tuple[str, int, float | None]:
-        """Carries it out and returns its result as JSON, and the tokens and dollars that it took. `told` hears where
-        it stands. Raises what it ended with."""
+        """Carries it out within the budget and returns its result as JSON, and the tokens and dollars that it took.
+        `told` hears where it stands. Raises what it ended with."""
 
     async def stop(self, call: StoredCall, *, by: Principal) -> None:
         """Ends it with its calls, if it goes on."""
@@ -66,12 +79,25 @@ class CalledWorkflows(Protocol):
 class Calls:
     """All calls of workflows that this server carries out. `by` is on whose behalf something is done."""
 
-    def __init__(self, *, storage: Storage, journal: Journal, runner: Runner, resolver: Resolver, project: str) -> None:
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        journal: Journal,
+        runner: Runner,
+        resolver: Resolver,
+        project: str,
+        budget: WorkflowBudget | None = None,
+    ) -> None:
+        """`budget` is what a pass may spend that says nothing of it."""
         self.rows = self._rows = storage.rows
         self._journal = journal
         self._runner = runner
         self._resolver = resolver
+        self.fields = resolver.fields
         self.project = project
+        self.budget = budget if budget is not None else WorkflowBudget(tokens=TOKENS)
+        self.reserving = Reserving(storage.rows, run_budget=resolver.run_budget)
         self.feeds = Feeds()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, set[str]] = {}
@@ -83,9 +109,13 @@ class Calls:
 
     # --- passes ---------------------------------------------------------------------------------------------
 
-    async def open(self, run: WorkflowRun) -> WorkflowRun:
-        """Begins a pass; the same one twice is one. Raises Conflict."""
-        return await self._rows.create_workflow_run(run)
+    async def open(self, run: WorkflowRun, *, budget: WorkflowBudget | None = None) -> WorkflowRun:
+        """Begins a pass, with this server's own budget where none is given; the same one twice is one. Raises
+        Conflict."""
+        limits = budget if budget is not None else self.budget
+        return await self._rows.create_workflow_run(
+            msgspec.structs.replace(run, budget_tokens=limits.tokens, budget_cost=limits.cost)
+        )
 
     async def claim(
         self, workflow_run_id: str, placed: Sequence[PlacedCall], *, start: bool, by: Principal
@@ -95,22 +125,18 @@ class Calls:
         Raises WorkflowRunNotFound, TooManyCalls and InvalidRequest; then nothing was claimed or started.
         """
         run = await self._rows.get_workflow_run(workflow_run_id, by=by)
-        digests = await self._digests(run, placed)
+        digests = await self.digests(run, placed)
         fields = [self._resolver.fields(call, workflow=digests.get(call.prompt)) for call in placed]
         keys = [key_of(one) for one in fields]
         said = [said_of(call) for call in placed]
         held = await self._rows.count_claims(workflow_run_id)
         if held + len(placed) > MAX_CALLS:
-            raise TooManyCalls(
-                f"{len(placed):,} calls more would be {held + len(placed):,} in one run of the workflow, which may "
-                f"have {MAX_CALLS:,}; nothing was started. Begin a new pass, or make fewer.",
-                details={"allowed": MAX_CALLS},
-            )
+            raise too_many(len(placed))
         wanted = [Claim(key, call.cell, call.fresh, call.token) for key, call in zip(keys, placed, strict=True)]
         found = await self._rows.claim_calls(workflow_run_id, wanted, by=by)
         states = [None if hit is None else self._told(run, hit) for hit in found]
-        missed = [place for place, state in enumerate(states) if state is None]
-        if start and missed:
+        lacking = [place for place, state in enumerate(states) if state is None]
+        if start and lacking:
             now = utc_now()
             new = [
                 StoredCall(
@@ -118,18 +144,20 @@ class Calls:
                     key=keys[at], fields=msgspec.to_builtins(fields[at]), said=said[at], label=placed[at].label,
                     cell=placed[at].cell, position=placed[at].position, created_at=now, used_at=now,
                 )
-                for at in missed
+                for at in lacking
             ]  # fmt: skip
-            tokens = [placed[at].token for at in missed]
-            started = await self._rows.start_calls(workflow_run_id, new, by=by, tokens=tokens)
-            for at, call in zip(missed, started, strict=True):
+            tokens = [placed[at].token for at in lacking]
+            started = await self._rows.start_calls(
+                workflow_run_id, new, by=by, tokens=tokens, decide=self.reserving.decide
+            )
+            for at, call in zip(lacking, started, strict=True):
                 self._waiting[call.call_id] = {workflow_run_id}
                 self._carry(call, workflow_run_id)
                 states[at] = state_of(call, "running")
-        elif missed:
-            nearest = await self._rows.nearest_calls(run, {placed[at].label for at in missed})
-            for at in missed:
-                states[at] = _missed(placed[at], keys[at], fields[at], nearest[placed[at].label])
+        elif lacking:
+            nearest = await self._rows.nearest_calls(run, {placed[at].label for at in lacking})
+            for at in lacking:
+                states[at] = missed(placed[at], keys[at], fields[at], nearest[placed[at].label])
         return [state for state in states if state is not None]
 
     def _told(self, run: WorkflowRun, call: StoredCall) -> CallState:
@@ -147,7 +175,7 @@ class Calls:
         waits_for: Any = self._waits.get(call.call_id)
         return msgspec.structs.replace(state_of(call, "running"), waits_for=waits_for)
 
-    async def _digests(self, run: WorkflowRun, placed: Sequence[PlacedCall]) -> dict[str, str]:
+    async def digests(self, run: WorkflowRun, placed: Sequence[PlacedCall]) -> dict[str, str]:
         """Returns the digests of the workflows that these calls call. Raises as `CalledWorkflows.digest_of`."""
         names = {call.prompt for call in placed if call.kind == "workflow"}
         if not names or self.workflows is None:
@@ -191,6 +219,7 @@ class Calls:
                 await self._runner.interrupt(run_id, by=by)
             except (RunFinished, RunNotFound):
                 log.debug("Run %s of call %s was over when it was to be stopped.", run_id, call.call_id)
+        self.reserving.wake()
         task = self._tasks.get(call.call_id)
         if task is not None:
             # It notices the end of its run, or that it is stopped before it has one.
@@ -227,25 +256,30 @@ class Calls:
         # People take as long as they like, and a workflow has turns of its own: agents do not queue behind them.
         async with at_once if call.said.get("kind", "agent") == "agent" else nullcontext():
             try:
-                done = await self._answered(call, workflow_run_id)
+                reserved = await self.reserving.reserved(call, is_stopped=lambda: call.call_id in self._stopped)
+                done = await self._answered(call, workflow_run_id, reserved)
                 await self._lasting(self._rows.finish_call, done)
                 state = state_of(done, "done")
             except AgentError as fault:
-                await self._lasting(self._rows.drop_calls, [call.call_id])
-                state = msgspec.structs.replace(
-                    state_of(call, "failed"), code=fault.details.get("code", fault.code), message=fault.message
-                )
+                state = await self._failed(call, fault)
             except Exception:
                 log.exception("Call %s could not be carried out.", call.call_id)
-                await self._lasting(self._rows.drop_calls, [call.call_id])
-                state = msgspec.structs.replace(
-                    state_of(call, "failed"), code=AgentError.code, message="The server's log says what went wrong."
-                )
+                state = await self._failed(call, AgentError("The server's log says what went wrong."))
+        self.reserving.end(call.call_id)
         self._waits.pop(call.call_id, None)
         self._stopped.discard(call.call_id)
         self._taken_up.discard(call.call_id)
         for waiting in self._waiting.pop(call.call_id, ()):
             self.feeds[waiting].tell(state)
+
+    async def _failed(self, call: StoredCall, fault: AgentError) -> CallState:
+        """Drops a call that failed, with what it took, and returns its state."""
+        took = self.reserving.taken(call)
+        await self._lasting(lambda call_id: self._rows.drop_calls([call_id], took=took), call.call_id)
+        return msgspec.structs.replace(
+            state_of(call, "failed"), code=fault.details.get("code", fault.code), message=fault.message,
+            details=fault.details or None, tokens=took[0], cost=took[1],
+        )  # fmt: skip
 
     @staticmethod
     async def _lasting(write: Callable[[Any], Awaitable[None]], what: object) -> None:
@@ -258,25 +292,30 @@ class Calls:
                 log.warning("What became of a call cannot be written down yet: %s", fault)
                 await asyncio.sleep(TRY_AGAIN_S)
 
-    async def _answered(self, call: StoredCall, workflow_run_id: str | None) -> StoredCall:
-        """Returns the call with its answer. Raises RunFailed, CallTimedOut, SchemaNotSatisfied and what starting a run
-        raises."""
+    async def _answered(self, call: StoredCall, workflow_run_id: str | None, reserved: WorkflowBudget) -> StoredCall:
+        """Returns the call with its answer, ended where it took what is reserved. Raises RunFailed, CallTimedOut,
+        BudgetExceeded, SchemaNotSatisfied and what starting a run raises."""
         placed = placed_of(call)
         by = Principal(user_id=call.user_id, actor=f"workflow {call.workflow}")
         if placed.kind == "workflow":
-            return await self._nested(call, by=by)
+            return await self._nested(call, reserved, by=by)
         first = request_for(placed, call, workflow_run_id=workflow_run_id)
         request, failures, cuts, wrong = first, 0, 0, 0
         call = msgspec.structs.replace(call, tries=max(call.tries, 1))
+        if placed.kind in PEOPLE:
+            return await self._said_by_a_person(call, placed, first, by=by)
+        own = first.budget or self._resolver.run_budget
         while True:
-            run, call = await self._run(call, request, by=by)
-            is_asked = placed.kind in PEOPLE
-            ended = await self._end(run, call, None if is_asked else placed.timeout_s or DEFAULT_TIMEOUT_S, by=by)
-            call = msgspec.structs.replace(call, tokens=0, cost=0.0) if is_asked else await self._charged(call, ended)
+            left = within(own, reserved, tokens=call.tokens or 0, cost=call.cost)
+            run, call = await self._run(call, msgspec.structs.replace(request, budget=left), by=by)
+            try:
+                ended = await self._end(run, call, placed.timeout_s or DEFAULT_TIMEOUT_S, by=by)
+            except CallTimedOut:
+                await self._charged(call, run)
+                raise
+            call = await self._charged(call, ended)
             if ended.status is RunStatus.COMPLETED:
                 transcript = await self._journal.load(ended.run_id)
-                if is_asked:
-                    return _done(call, people.answer_of(placed, transcript))
                 if _was_cut(transcript) and not ended.tool_call_count and cuts < MAX_TRIES:
                     # Its answer is in pieces: nothing was done in the world, so it is simply asked for again.
                     cuts += 1
@@ -325,12 +364,24 @@ class Calls:
         page = await self._rows.list_runs(by=by, limit=SEARCHED_RUNS)
         return next((run for run in page.items if run.metadata.get(TRY) == name), None)
 
-    async def _nested(self, call: StoredCall, *, by: Principal) -> StoredCall:
-        """Returns a call of another workflow with its result. Raises what that ended with."""
+    async def _said_by_a_person(
+        self, call: StoredCall, placed: PlacedCall, request: RunRequest, *, by: Principal
+    ) -> StoredCall:
+        """Returns a call with what a person said, however long they take. Raises RunFailed."""
+        run, call = await self._run(call, request, by=by)
+        ended = await self._end(run, call, None, by=by)
+        if ended.status is not RunStatus.COMPLETED:
+            raise _fault(ended)
+        transcript = await self._journal.load(ended.run_id)
+        return _done(msgspec.structs.replace(call, tokens=0, cost=0.0), people.answer_of(placed, transcript))
+
+    async def _nested(self, call: StoredCall, reserved: WorkflowBudget, *, by: Principal) -> StoredCall:
+        """Returns a call of another workflow with its result; it may take what is reserved. Raises what that ended
+        with."""
         if self.workflows is None or call.call_id in self._stopped:
             raise RunFailed("It was stopped before it started.", details={"code": "interrupted"})
         answer, tokens, cost = await self.workflows.result_of(
-            call, by=by, told=lambda status: self._tell_waiting(call, status)
+            call, by=by, budget=reserved, told=lambda status: self._tell_waiting(call, status)
         )
         return _done(msgspec.structs.replace(call, tries=1, tokens=tokens, cost=cost), answer)
 
@@ -383,7 +434,9 @@ class Calls:
         cost = totals.cost
         if call.tokens is not None:
             cost = None if cost is None or call.cost is None else cost + call.cost
-        return msgspec.structs.replace(call, tokens=(call.tokens or 0) + totals.total_tokens, cost=cost)
+        tokens = (call.tokens or 0) + totals.total_tokens
+        self.reserving.charge(call.call_id, (tokens, cost))
+        return msgspec.structs.replace(call, tokens=tokens, cost=cost)
 
 
 def state_of(call: StoredCall, status: CallStatus, *, why: str | None = None) -> CallState:
@@ -395,7 +448,16 @@ def state_of(call: StoredCall, status: CallStatus, *, why: str | None = None) ->
     )  # fmt: skip
 
 
-def _missed(placed: PlacedCall, key: str, fields: CallFields, nearest: Sequence[StoredCall]) -> CallState:
+def too_many(count: int) -> TooManyCalls:
+    """Returns the fault of a pass that would have more calls than it may."""
+    return TooManyCalls(
+        f"{count:,} calls more would be more than the {MAX_CALLS:,} that one run of the workflow may have; nothing was "
+        "started. Begin a new pass, or make fewer.",
+        details={"allowed": MAX_CALLS},
+    )
+
+
+def missed(placed: PlacedCall, key: str, fields: CallFields, nearest: Sequence[StoredCall]) -> CallState:
     """Returns the state of a call that has nothing to reuse, and why: compared with the nearest earlier one of its
     label, at its place if there is one."""
     why, found = "first time", None

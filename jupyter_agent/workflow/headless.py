@@ -3,31 +3,37 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from ..exceptions import AgentError, Conflict, Forbidden, RunFinished, SandboxUnavailable
-from ..records import HeadlessRun, Principal, RunStatus, WorkflowRun, new_id, utc_now
+from ..exceptions import AgentError, Conflict, Forbidden, RunFinished, SandboxUnavailable, WorkflowInvalid
+from ..records import HeadlessRun, Principal, RunStatus, WorkflowBudget, WorkflowRun, new_id, utc_now
 from ..script import AgentCall
+from ..script.plan import WorkflowPlan
 from ..storage import Storage
 from .active_time import DEFAULT_ACTIVE_S, Turn
 from .approvals import Approval, Approvals
 from .calls import Calls
 from .carrying import Carrying
-from .checking import check_or_refuse
+from .checking import check, check_or_refuse
 from .discovery import Listing, Place, list_workflows
+from .dry import dry_pass
 from .dumps import Dumps
+from .exporting import Exported, problem_of, script_of, text_of, write_script
 from .limits import Limits
+from .meta import check_name
 from .nesting import RunsOfCalls, carry_within, check_args, run_id_of
+from .portable import problems_in
 from .sandbox import Sandbox, library
 from .script_file import Script
 from .store_host import StoreHost
 
 AT_ONCE: Final = 3
 """Scripts that work at the same time; more wait for their turn."""
+PLANS_AT_ONCE: Final = 2
 TELL_EVERY_S: Final = 0.25
 log = logging.getLogger(__name__)
 
@@ -58,6 +64,7 @@ class Headless:
         self._opening = asyncio.Lock()
         self._open = contextlib.AsyncExitStack()
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._planning = asyncio.Semaphore(PLANS_AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._hosts: dict[str, StoreHost] = {}
         self._active_s = active_s
@@ -91,18 +98,23 @@ class Headless:
     # --- runs ---------------------------------------------------------------------------------------------------
 
     async def start(
-        self, name: str, args: Mapping[str, Any], *, by: Principal, called_by: str | None = None
+        self,
+        name: str,
+        args: Mapping[str, Any],
+        *,
+        by: Principal,
+        budget: WorkflowBudget | None = None,
+        called_by: str | None = None,
     ) -> HeadlessRun:
-        """Starts a workflow and returns its run. `called_by` is the call that calls it, and has one run.
+        """Starts a workflow and returns its run, with this server's own budget where none is given. `called_by` is the
+        call that calls it, and has one run.
 
         Raises WorkflowNotFound, WorkflowNotApproved, WorkflowInvalid, SandboxUnavailable, and InvalidRequest for
         arguments that it does not take; then nothing was started.
         """
         if self._is_shared:
             raise Conflict("Servers that share a database do not carry scripts out yet: run it in a notebook.")
-        script = (await self.listing()).get_to_run(name)
-        check_args(script, args)
-        await check_or_refuse(await self._its_sandbox(), script)
+        script = await self._to_run(name, args)
         now = utc_now()
         run = HeadlessRun(
             workflow_run_id=new_id("wfr") if called_by is None else run_id_of(called_by), user_id=by.user_id,
@@ -113,11 +125,47 @@ class Headless:
             WorkflowRun(
                 workflow_run_id=run.workflow_run_id, user_id=run.user_id, workflow=name, project=run.project,
                 args=run.args, created_at=now, updated_at=now,
-            )
+            ),
+            budget=budget,
         )  # fmt: skip
         await self._rows.create_headless_run(run, msgspec.to_builtins(script))
         self._carry(run, script)
         return run
+
+    async def _to_run(self, name: str, args: Mapping[str, Any]) -> Script:
+        """Returns the script of a workflow that may run with these arguments."""
+        script = (await self.listing()).get_to_run(name)
+        check_args(script, args)
+        await check_or_refuse(await self._its_sandbox(), script)
+        return script
+
+    async def plan(self, name: str, args: Mapping[str, Any], *, by: Principal) -> WorkflowPlan:
+        """Returns what a workflow would do with these arguments; claims and starts nothing. Raises what `start`
+        does."""
+        script = await self._to_run(name, args)
+        async with self._planning:
+            return await dry_pass(await self._its_sandbox(), script, self._calls, args, by=by, limits=self._limits)
+
+    async def export(self, name: str, cells: Sequence[str], said: Mapping[str, Any], *, replace: bool) -> Exported:
+        """Writes a notebook's cells as a script of the workspace, where all of them are portable; `said` is what its
+        `meta` is to say for all calls. It runs when a person has approved it.
+
+        Raises Conflict where a file with another text is there, unless it is to be replaced, WorkflowInvalid for a name
+        that no script can have, and SandboxUnavailable where nothing can check it.
+        """
+        check_name(name)
+        text = ""
+        try:
+            script = script_of(name, cells, said)
+            text = text_of(script)
+            problems = problems_in(script) or await check(await self._its_sandbox(), script)
+        except WorkflowInvalid as fault:
+            problems = [problem_of(fault)]
+        if problems:
+            return Exported(name=name, text=text, problems=tuple(problems))
+        place = next(place for place in self._where if place.name == "workspace")
+        file, digest = await asyncio.to_thread(write_script, place.top, name, text, replace=replace)
+        return Exported(name=name, text=text, problems=(), file=file, digest=digest)
 
     async def get(self, workflow_run_id: str, *, by: Principal) -> HeadlessRun:
         """Raises WorkflowRunNotFound."""
@@ -228,7 +276,7 @@ class Headless:
         news = asyncio.Event()
         by = Principal(user_id=run.user_id, actor=f"workflow {run.workflow}")
         host = self._hosts[run.workflow_run_id] = StoreHost(
-            self._calls, run, by=by, told=news.set, turn=turn, nest=self._nested
+            self._calls, run, by=by, told=news.set, turn=turn, nest=self._nested, meta=script.meta
         )
         telling = asyncio.create_task(self._tell(run, host, turn, news))
         dumps = await asyncio.to_thread(Dumps, self._folder, sandbox=library().__version__)

@@ -7,6 +7,7 @@ import msgspec
 
 from ..exceptions import AgentError, InvalidRequest
 from ..script import AgentCall, Host, Words, gate_call, question_call, verdict, workflow_call
+from ..script.limits import checked_limits
 
 
 class _Said(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -15,11 +16,12 @@ class _Said(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     prompt: str
     label: str | None = None
     phase: str | None = None
+    phase_budget: dict[str, int | float] | None = None
     schema: Any = None
     model: str | None = None
     tools: list[str] | None = None
     agent: str | None = None
-    budget: dict[str, float] | None = None
+    budget: dict[str, int | float] | None = None
     attach: str | list[str] | dict[str, str] | None = None
     fresh: bool = False
     side_effects: bool = False
@@ -60,7 +62,12 @@ class HostWords:
         match word:
             case "agent":
                 options = msgspec.structs.asdict(_read(said, _Said, word))
-                answer = await self._answer(self._words.agent(options.pop("prompt"), **options).call, place)
+                of_phase = options.pop("phase_budget")
+                call = self._words.agent(options.pop("prompt"), **options).call
+                if of_phase is not None:
+                    checked_limits(of_phase, what="A phase's budget")
+                    call = msgspec.structs.replace(call, phase_budget=of_phase)
+                answer = await self._answer(call, place)
             case "workflow":
                 nested = _read(said, _Workflow, word)
                 answer = await self._answer(workflow_call(nested.name, nested.args, phase=nested.phase), place)

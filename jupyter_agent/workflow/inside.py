@@ -14,7 +14,7 @@ import json as _json
 
 _parallel = parallel
 _pipeline = pipeline
-_said = {"phase": None}
+_said = {"phase": None, "budgets": {}}
 _types = [(str, "str"), (int, "int"), (float, "float"), (bool, "bool"), (list, "list"), (dict, "dict")]
 
 
@@ -37,8 +37,10 @@ def agent(
     prompt, *, label=None, phase=None, schema=None, model=None, tools=None, agent=None, budget=None, attach=None,
     fresh=False, side_effects=False, retries=0, timeout=None,
 ):
+    phase = phase or _said["phase"]
     return _wait("agent", {
-        "prompt": prompt, "label": label, "phase": phase or _said["phase"], "schema": _plain(schema), "model": model,
+        "prompt": prompt, "label": label, "phase": phase, "phase_budget": _said["budgets"].get(phase),
+        "schema": _plain(schema), "model": model,
         "tools": tools if tools is None or isinstance(tools, str) else list(tools), "agent": agent, "budget": budget,
         "attach": attach, "fresh": fresh, "side_effects": side_effects, "retries": retries, "timeout": timeout,
     })
@@ -57,8 +59,10 @@ def gate(title, detail=""):
     return _wait("gate", {"title": title, "detail": detail, "phase": _said["phase"]})
 
 
-def phase(title):
+def phase(title, *, budget=None):
     _said["phase"] = str(title)
+    if budget is not None:
+        _said["budgets"][str(title)] = budget
     _tell("phase", _json.dumps(str(title)))
 
 
@@ -120,7 +124,7 @@ async def pipeline(
 def workflow(name: str, /, **args: Any) -> Awaitable[Any]: ...
 def ask(question: str, schema: Any = None) -> Awaitable[Any]: ...
 def gate(title: str, detail: str = "") -> Awaitable[bool]: ...
-def phase(title: str) -> None: ...
+def phase(title: str, *, budget: Mapping[str, float] | None = None) -> None: ...
 def log(message: object) -> None: ...
 def begin__() -> None: ...
 

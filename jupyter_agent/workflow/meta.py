@@ -2,11 +2,15 @@
 
 import ast
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
 
+from ..exceptions import InvalidRequest, WorkflowInvalid
+from ..script import AgentCall
+from ..script.limits import checked_limits
 from ..tools.schema import check_schema, schema_problems
 from .cell import Cell, invalid
 
@@ -20,16 +24,31 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     title: str
     detail: str = ""
-    budget: dict[str, float] | None = None
+    budget: dict[str, int | float] | None = None
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """`args` is the JSON Schema of the run's arguments, an object; None takes whatever comes."""
+    """`args` is the JSON Schema of the run's arguments, an object; None takes whatever comes. `model`, `settings` (the
+    model's) and `instructions` hold for calls that say nothing else, as `ja.workflow(…)` gives them in a notebook."""
 
     name: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
     description: str = ""
     phases: tuple[Phase, ...] = ()
     args: dict[str, Any] | None = None
+    model: str | None = None
+    settings: dict[str, Any] = {}
+    instructions: str | None = None
+
+    def said_for(self, call: AgentCall) -> dict[str, Any]:
+        """Returns a call with what the script says for all of its calls."""
+        said = msgspec.structs.asdict(call)
+        if call.kind != "agent":
+            return said
+        of_phase = {phase.title: phase.budget for phase in self.phases}.get(call.phase or "")
+        return said | {
+            "model": call.model or self.model, "settings": dict(self.settings), "instructions": self.instructions,
+            "phase_budget": call.phase_budget or of_phase,
+        }  # fmt: skip
 
 
 def read_meta(cells: Sequence[Cell], trees: Sequence[ast.Module], name: str | None) -> Meta:
@@ -42,7 +61,7 @@ def read_meta(cells: Sequence[Cell], trees: Sequence[ast.Module], name: str | No
         (cell, node)
         for cell, tree in zip(cells, trees, strict=True)
         for node in tree.body
-        if isinstance(node, ast.Assign | ast.AnnAssign) and _is_meta(node)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and is_meta(node)
     ]
     if not found:
         if name is None:
@@ -70,12 +89,19 @@ def read_meta(cells: Sequence[Cell], trees: Sequence[ast.Module], name: str | No
     return _meta(said, cell, node.lineno)
 
 
+def check_name(name: str) -> None:
+    """Raises WorkflowInvalid for what is no name of a script."""
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        raise WorkflowInvalid(f"{name[:100]!r} is no name of a script: use letters, digits, - _ and . (80 at most).")
+
+
 def args_problems(meta: Meta, args: Mapping[str, Any]) -> list[str]:
     """Returns a clause for each of a run's arguments that the workflow does not take as it is."""
     return schema_problems(meta.args, dict(args)) if meta.args is not None else []
 
 
-def _is_meta(node: ast.Assign | ast.AnnAssign) -> bool:
+def is_meta(node: ast.AST) -> bool:
+    """Tells whether a statement says `meta`."""
     match node:
         case ast.Assign(targets=[ast.Name(id="meta")]) | ast.AnnAssign(target=ast.Name(id="meta")):
             return True
@@ -100,6 +126,12 @@ def _meta(said: dict[Any, Any], cell: Cell, line: int) -> Meta:
         raise invalid(f"meta is not of the right shape: {error}.", cell, line, construct="meta") from error
     if len(meta.phases) > MAX_PHASES:
         raise invalid(f"meta has {len(meta.phases)} phases, {MAX_PHASES} are the most.", cell, line)
+    for phase in meta.phases:
+        if phase.budget is not None:
+            try:
+                checked_limits(phase.budget, what=f"The budget of the phase {phase.title!r}")
+            except InvalidRequest as error:
+                raise invalid(error.message, cell, line, construct="meta") from error
     if meta.args is not None:
         try:
             check_schema(meta.args)

@@ -17,13 +17,13 @@ from ..exceptions import (
     WorkflowFailed,
     WorkflowRunNotFound,
 )
-from ..records import HeadlessRun, Principal, RunStatus, StoredCall, canonical_json
+from ..records import HeadlessRun, Principal, RunStatus, StoredCall, WorkflowBudget, canonical_json
 from ..script import AgentCall, BudgetView
 from .carrying import Carrying
 from .checking import check_or_refuse
 from .discovery import Listing
 from .limits import Limits
-from .meta import args_problems
+from .meta import Meta, args_problems
 from .sandbox import Sandbox
 from .script_file import Script
 
@@ -55,7 +55,7 @@ async def carry_within(
     script = listing.get_to_run(call.prompt)
     check_args(script, call.given)
     await check_or_refuse(sandbox, script)
-    inner = NestedHost(host, call, place)
+    inner = NestedHost(host, call, place, script.meta)
     carrying = Carrying(
         sandbox, script, inner, run_id=f"{run.workflow_run_id}.{place}", began_at=run.created_at, limits=limits
     )
@@ -75,8 +75,9 @@ def check_args(script: Script, args: Mapping[str, Any]) -> None:
 class NestedHost:
     """The words of a workflow that another one called, over the host of that one."""
 
-    def __init__(self, host: "StoreHost", call: AgentCall, place: int) -> None:
+    def __init__(self, host: "StoreHost", call: AgentCall, place: int, meta: Meta) -> None:
         self._host = host
+        self._meta = meta
         self._name = call.prompt
         self._within = f"{place}."
         self.args: Mapping[str, Any] = dict(call.given)
@@ -98,7 +99,7 @@ class NestedHost:
         """Returns the answer of the call at a place of this script; it is one of the run's."""
         if call.kind == "workflow":
             check_call(call.prompt, called_by=self._name, is_called=True)
-        return await self._host.agent_at(call, place, within=self._within)
+        return await self._host.agent_at(call, place, within=self._within, meta=self._meta)
 
 
 class RunsOfCalls:
@@ -115,10 +116,11 @@ class RunsOfCalls:
         return (await self._headless.listing()).get_to_run(name).digest
 
     async def result_of(
-        self, call: StoredCall, *, by: Principal, told: Callable[[RunStatus], None]
+        self, call: StoredCall, *, by: Principal, budget: WorkflowBudget, told: Callable[[RunStatus], None]
     ) -> tuple[str, int, float | None]:
-        """Returns the result as JSON, and what its live calls took. Raises what it ended with."""
-        run = await self._begun(call, by=by)
+        """Returns the result as JSON, and what its live calls took, of the budget at most. Raises what it ended
+        with."""
+        run = await self._begun(call, budget, by=by)
         if call.call_id in self._stopped:
             # It was stopped while it was being started.
             await self.stop(call, by=by)
@@ -141,14 +143,14 @@ class RunsOfCalls:
         except RunFinished:
             pass
 
-    async def _begun(self, call: StoredCall, *, by: Principal) -> HeadlessRun:
+    async def _begun(self, call: StoredCall, budget: WorkflowBudget, *, by: Principal) -> HeadlessRun:
         with suppress(WorkflowRunNotFound):
             return await self._headless.get(run_id_of(call.call_id), by=by)
         name, args = str(call.said["prompt"]), dict(call.said.get("given", {}))
         digest = await self.digest_of(name, called_by=call.workflow)
         if digest != call.fields.get("workflow"):
             raise Conflict(f"The workflow {name!r} has changed since it was called: call it again.")
-        return await self._headless.start(name, args, by=by, called_by=call.call_id)
+        return await self._headless.start(name, args, by=by, budget=budget, called_by=call.call_id)
 
 
 def run_id_of(call_id: str) -> str:

@@ -179,11 +179,13 @@ def _asyncio(name: str) -> Iterator[tuple[str, str]]:
         yield f"asyncio.{name}", f"asyncio.{name}: await at the top level, use parallel(…) or asyncio.gather(…)"
 
 
-def _call(node: ast.Call, _own: set[str]) -> Iterator[tuple[str, str]]:
+def _call(node: ast.Call, own: set[str]) -> Iterator[tuple[str, str]]:
     name = ast.unparse(node.func) if isinstance(node.func, ast.Name | ast.Attribute) else ""
     if name in ("asyncio.gather", "gather") and node.keywords:
         words = ", ".join(f"{keyword.arg}=" for keyword in node.keywords if keyword.arg)
         yield f"gather({words})", f"gather({words}): use parallel(…), where a failed call is None"
+    if name == "step" and "step" not in own:
+        yield "step(…)", "step(…): it is there in notebooks only; call the function itself, here its work is replayed"
     if name == "next" and node.args and isinstance(node.args[0], ast.GeneratorExp):
         yield "next(… for …)", "next() over a generator: write next(iter([… for …]))"
 

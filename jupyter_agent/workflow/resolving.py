@@ -10,6 +10,7 @@ from ..records import Budget, RunRequest, StoredCall, Text, canonical_json
 from ..runtime import RunnerSettings
 from ..script import PEOPLE
 from ..script.key import CallFields, digest_of
+from ..script.limits import checked_limits
 from ..script.placed import PlacedCall
 from ..tools import Toolbox
 from ..tools.repair import parse_json, repair_json
@@ -32,6 +33,11 @@ class Resolver:
         self._toolbox = toolbox
         self._settings = settings
         self._hashes: dict[str, str] = {}
+
+    @property
+    def run_budget(self) -> Budget:
+        """The budget of a run that names none."""
+        return self._settings.budget
 
     def fields(self, call: PlacedCall, *, workflow: str | None = None) -> CallFields:
         """Returns what determines the call's answer; `workflow` is the digest of the one that is called. Raises
@@ -83,6 +89,8 @@ def said_of(call: PlacedCall) -> dict[str, Any]:
         raise InvalidRequest(
             f"A budget has {', '.join(Budget.__struct_fields__)}; this one is {call.budget}: {fault}."
         ) from fault
+    if call.phase_budget is not None:
+        checked_limits(call.phase_budget, what="A phase's budget")
     kept: dict[str, Any] = msgspec.to_builtins(call)
     return kept
 

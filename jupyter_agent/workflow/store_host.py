@@ -9,14 +9,13 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from ..exceptions import AgentError, fault_named
 from ..records import HeadlessRun, Principal, StoredCall, canonical_json
 from ..script import AgentCall, BudgetView
 from ..script.placed import CallState, PlacedCall
 from .active_time import Turn
 from .calls import Calls, state_of
+from .meta import Meta
 from .resolving import said_of
 
 LOOK_EVERY_S: Final = 30.0
@@ -28,11 +27,10 @@ Nest = Callable[["StoreHost", AgentCall, int], Awaitable[Any]]
 
 
 class Spending:
-    """What the live calls of this run took. There is no limit of its own yet: calls have theirs."""
-
-    total: int | None = None
+    """What the live calls of this run took, as the script has seen it: a replay sees the same at the same place."""
 
     def __init__(self) -> None:
+        self.total: int | None = None
         self._tokens = 0
         self._cost: float | None = 0.0
 
@@ -44,7 +42,7 @@ class Spending:
         return self._tokens
 
     def remaining(self) -> float:
-        return float("inf")
+        return float("inf") if self.total is None else max(0, self.total - self._tokens)
 
     def add(self, state: CallState) -> None:
         """Counts a call that ran live."""
@@ -53,9 +51,20 @@ class Spending:
 
 
 class StoreHost:
-    """A script's words over the store. `told` is called whenever there is something new to tell of the run."""
+    """A script's words over the store. `told` is called whenever there is something new to tell of the run; `meta` is
+    what the script says of itself, and for all of its calls."""
 
-    def __init__(self, calls: Calls, run: HeadlessRun, *, by: Principal, told: _Told, turn: Turn, nest: Nest) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        run: HeadlessRun,
+        *,
+        by: Principal,
+        told: _Told,
+        turn: Turn,
+        nest: Nest,
+        meta: Meta | None = None,
+    ) -> None:
         self._calls = calls
         self.run = self._run = run
         self._turn = turn
@@ -64,6 +73,7 @@ class StoreHost:
         self._pass = run.workflow_run_id
         self._by = by
         self._told = told
+        self._meta = meta or Meta(name=run.workflow)
         self._is_leaving = False
         self._held: list[StoredCall] = []
         self._spending = Spending()
@@ -113,13 +123,14 @@ class StoreHost:
         is_claiming = bool(self._asked) or (self._claiming is not None and not self._claiming.done())
         return bool(flying) and not is_claiming and all(call_id in self._asking for call_id in flying)
 
-    async def agent_at(self, call: AgentCall, place: int, *, within: str = "") -> Any:
-        """Returns the answer of the call at a place of the run, or of a script that it calls: `within` says which.
-        Cancelled, it stops the call."""
+    async def agent_at(self, call: AgentCall, place: int, *, within: str = "", meta: Meta | None = None) -> Any:
+        """Returns the answer of the call at a place of the run, or of a script that it calls: `within` says which, and
+        `meta` is what that one says. Cancelled, it stops the call."""
         await self._works()
         if call.kind == "workflow":
             return await self._nest(self, call, place)
-        placed = PlacedCall(cell=f"call {within}{place}", position=place, **msgspec.structs.asdict(call))
+        said = (meta or self._meta).said_for(call)
+        placed = PlacedCall(cell=f"call {within}{place}", position=place, **said)
         held = self._again(placed)
         state = await self._claimed(placed) if held is None else await self._looked_at(held)
         if held is None:
@@ -129,10 +140,10 @@ class StoreHost:
         if state.status == "running":
             state = await self._settled(state)
             await self._works()
-        if state.status == "done":
+        if state.status in ("done", "failed"):
             self._spending.add(state)
         if state.status in ("failed", "gone"):
-            raise fault_named(state.code or AgentError.code, state.message or "The call was lost.")
+            raise fault_named(state.code or AgentError.code, state.message or "The call was lost.", state.details)
         return state.answer if call.schema is None else json.loads(state.answer or "null")
 
     async def resumes(self) -> None:
@@ -140,6 +151,7 @@ class StoreHost:
         self._held = list(await self._calls.rows.held_calls(self._pass))
         self.made = len(self._held)
         self.hits = sum(held.created_at < self._run.created_at for held in self._held)
+        self._spending.total = (await self._calls.rows.get_workflow_run(self._pass, by=self._by)).budget_tokens
 
     def _again(self, placed: PlacedCall) -> StoredCall | None:
         """Returns the call that was made before as this one: at its place, or else with its words."""
@@ -254,4 +266,4 @@ def _words(said: dict[str, Any]) -> str:
     return canonical_json({name: value for name, value in said.items() if name not in _PLACES})
 
 
-_PLACES: Final = frozenset({"cell", "position", "label", "phase"})
+_PLACES: Final = frozenset({"cell", "position", "label", "phase", "phaseBudget"})
