@@ -102,6 +102,7 @@ class Calls:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, set[str]] = {}
         self._stopped: set[str] = set()
+        self._run_of: dict[str, str] = {}
         self._taken_up: set[str] = set()
         self._waits: dict[str, RunStatus] = {}
         self.workflows: CalledWorkflows | None = None
@@ -211,19 +212,23 @@ class Calls:
 
     async def _stop(self, call: StoredCall, *, by: Principal) -> None:
         self._stopped.add(call.call_id)
-        run_id = call.run_id
+        # What was read of it may be older than its run.
+        run_id = self._run_of.get(call.call_id, call.run_id)
         if self.workflows is not None and call.said.get("kind") == "workflow":
             await self.workflows.stop(call, by=by)
         elif run_id is not None:
-            try:
-                await self._runner.interrupt(run_id, by=by)
-            except (RunFinished, RunNotFound):
-                log.debug("Run %s of call %s was over when it was to be stopped.", run_id, call.call_id)
+            await self._interrupt(run_id, by=by)
         self.reserving.wake()
         task = self._tasks.get(call.call_id)
         if task is not None:
             # It notices the end of its run, or that it is stopped before it has one.
             await asyncio.wait({task}, timeout=2.0)
+
+    async def _interrupt(self, run_id: str, *, by: Principal) -> None:
+        try:
+            await self._runner.interrupt(run_id, by=by)
+        except (RunFinished, RunNotFound):
+            log.debug("Run %s was over when it was to be stopped.", run_id)
 
     # --- carrying out ---------------------------------------------------------------------------------------
 
@@ -268,6 +273,7 @@ class Calls:
         self.reserving.end(call.call_id)
         self._waits.pop(call.call_id, None)
         self._stopped.discard(call.call_id)
+        self._run_of.pop(call.call_id, None)
         self._taken_up.discard(call.call_id)
         for waiting in self._waiting.pop(call.call_id, ()):
             self.feeds[waiting].tell(state)
@@ -350,6 +356,10 @@ class Calls:
             run = await self._runner.start(
                 msgspec.structs.replace(request, metadata={**request.metadata, TRY: name}), by=by
             )
+        self._run_of[call.call_id] = run.run_id
+        if call.call_id in self._stopped:
+            # It was to be stopped while its run was about to start.
+            await self._interrupt(run.run_id, by=by)
         call = msgspec.structs.replace(call, run_id=run.run_id)
         # What is written with a try is what those before it took: a try that is counted after a restart counts once.
         await self._rows.update_call(

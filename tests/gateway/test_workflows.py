@@ -143,6 +143,16 @@ async def test_stopped_means_stopped_and_nothing_is_stored(server: LiveServer) -
     assert (await claim(server, await opened(server, "stopped"), slow, start=False))[0]["status"] == "missed"
 
 
+async def test_what_is_stopped_while_its_run_starts_is_stopped(server: LiveServer) -> None:
+    turns = {"turns": [{"wait_s": 600, "text": "done"}]}
+    run = await opened(server, "stopped-early")
+    flying = await claim(
+        server, run, *[{"prompt": str(n), "model": "scripted", "tools": [], "script": turns} for n in range(12)]
+    )
+    await api(server, "POST", f"workflow-runs/{run}/calls/stop", {"callIds": [one["callId"] for one in flying]})
+    assert {one["code"] for one in await settled(server, run, flying)} == {"interrupted"}
+
+
 async def test_a_call_has_its_own_time(server: LiveServer) -> None:
     slow = {"prompt": "s", "model": "scripted", "tools": [], "timeoutS": 0.3, "script": {"turns": [{"wait_s": 60}]}}
     run = await opened(server, "late")
