@@ -106,6 +106,10 @@ class BlobNotFound(NotFound):
     code = "blob_not_found"
 
 
+class FlowNotFound(NotFound):
+    code = "flow_not_found"
+
+
 class FlowRunNotFound(NotFound):
     code = "flow_run_not_found"
 

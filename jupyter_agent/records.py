@@ -643,8 +643,9 @@ class HeadlessRun(Record, frozen=True, kw_only=True):
     `status` is `waiting_input` while it merely waits for people: `waits_for` names the runs that ask them. `active_s`
     is how long it worked, without that time. `called_by` is the call of another workflow that called it.
     `digest` is the SHA-256 of the script's text, which is kept beside this: it is what runs, whatever became of the
-    file. `calls` counts those that were made, `hits` those of them that were answered from the store. `said` are the
-    last lines of what it told. `result` is plain data.
+    file. `model` is that of calls that name none, None for the server's. `calls` counts those that were made, `hits`
+    those of them that were answered from the store. `said` are the last lines of what it told. `result` is plain data.
+    `resumes` is the run that this one takes up in a pass of its own.
     """
 
     workflow_run_id: str
@@ -667,6 +668,31 @@ class HeadlessRun(Record, frozen=True, kw_only=True):
     error_code: str | None = None
     error_message: str | None = None
     ended_at: datetime | None = None
+    model: str | None = None
+    resumes: str | None = None
+
+
+class WorkflowEvent(Record, frozen=True, kw_only=True):
+    """Something that a run of a script told. `number` counts from 1 within the run.
+
+    `type` is `status`, `phase`, `log` or `call`. `text` is the status, the phase's title, the line, or the call's name.
+    Of a call: where it stands (`hit` when it was answered from the store, `running`, `done`, `failed`), what it took
+    when it ran, and why it failed.
+    """
+
+    type: str
+    text: str
+    at: datetime
+    number: int = 0
+    call_id: str | None = None
+    status: str | None = None
+    phase: str | None = None
+    model: str | None = None
+    run_id: str | None = None
+    tokens: int | None = None
+    cost: float | None = None
+    seconds: float | None = None
+    message: str | None = None
 
 
 class StoredCall(Record, frozen=True, kw_only=True):

@@ -107,6 +107,17 @@ class AgentGateway(ExtensionApp):
         config=True
     )
 
+    flows = Dict(
+        help="""Flows that can be started on this server, by their names: where each is, as `module:name`. Their
+        functions run in the server's process, so name only modules that you trust."""
+    ).tag(config=True)
+    flow_runs_days = Float(
+        None,
+        min=0.0,
+        max=36_500.0,
+        allow_none=True,
+        help="""Days after its end at which a flow's run is deleted with its steps; None keeps it.""",
+    ).tag(config=True)
     retention_days = Float(
         None,
         min=0.0,
@@ -296,6 +307,7 @@ class AgentGateway(ExtensionApp):
                 approval_timeout_s=self.approval_timeout_s,
                 input_timeout_s=self.input_timeout_s,
             ),
+            flows={str(name): str(place) for name, place in self.flows.items()},
             retention=Limits(
                 older_than=None if self.retention_days is None else timedelta(days=self.retention_days),
                 larger_than=self.retention_bytes,
@@ -303,6 +315,7 @@ class AgentGateway(ExtensionApp):
             results=ResultLimits(
                 unused_for=None if self.workflow_results_days is None else timedelta(days=self.workflow_results_days),
                 larger_than=self.workflow_results_bytes,
+                flow_runs_for=None if self.flow_runs_days is None else timedelta(days=self.flow_runs_days),
             ),
             workflow_active_s=self.workflow_active_s,
             workflow_budget=WorkflowBudget(tokens=self.workflow_budget_tokens, cost=self.workflow_budget_cost),

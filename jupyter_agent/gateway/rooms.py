@@ -19,7 +19,8 @@ from ..runtime.history import load_turns
 from ..storage import Storage, open_storage
 from ..tools import Toolbox, first_toolbox
 from ..workflow.calls import Calls
-from ..workflow.discovery import places
+from ..workflow.discovery import CATALOG, places
+from ..workflow.flows import Flows
 from ..workflow.headless import Headless
 from ..workflow.resolving import Resolver
 from .actions import Actions
@@ -51,6 +52,7 @@ class Plan:
     base_urls: dict[str, dict[str, Any]]
     prices: dict[str, dict[str, Any]]
     settings: RunnerSettings
+    flows: dict[str, str]
     retention: Limits
     results: ResultLimits
     workflow_active_s: float | None
@@ -74,6 +76,7 @@ class Rooms:
     actions: Actions
     calls: Calls
     headless: Headless
+    flows: Flows
     sweeper: Sweeper
     changes: Changes
     client_tools: ClientTools
@@ -85,6 +88,7 @@ class Rooms:
     async def close(self) -> None:
         """Lets runs go within five seconds, so that a server that starts again takes them up."""
         await self.sweeper.close()
+        await self.flows.close()
         await self.headless.close()
         await self.calls.close()
         await self.runner.close()
@@ -160,13 +164,15 @@ async def open_rooms(
             storage=storage,
             calls=calls,
             folder=plan.folder,
-            where=places(plan.workspace, plan.config_dir),
+            where=places(plan.workspace, plan.config_dir, CATALOG),
             active_s=plan.workflow_active_s,
         )
         if flying := await calls.recover():
             log.info("Took up %d calls of workflows that a stopped server left.", flying)
         if taken_up := await headless.recover():
             log.info("Took up %d workflows that a stopped server left.", taken_up)
+        flows = Flows(storage=storage, calls=calls, named=plan.flows)
+        await flows.open()
         sweeper = Sweeper(
             storage=storage,
             journal=journal,
@@ -189,6 +195,7 @@ async def open_rooms(
         actions=actions,
         calls=calls,
         headless=headless,
+        flows=flows,
         sweeper=sweeper,
         changes=changes,
         client_tools=client_tools,

@@ -7,6 +7,7 @@ from . import (
     blobs,
     catalog,
     feedback,
+    flows,
     frames,
     openapi,
     plans,
@@ -28,6 +29,7 @@ API: Final = f"{BASE}/api"
 _RUN: Final = r"(?P<run_id>[^/]+)"
 _WORKFLOW: Final = r"(?P<workflow>[^/]+)"
 _WORKFLOW_RUN: Final = r"(?P<workflow_run_id>[^/]+)"
+_FLOW_RUN: Final = r"(?P<flow_run_id>[^/]+)"
 
 ROUTES: Final[tuple[tuple[str, type[AgentHandler]], ...]] = (
     ("/threads", threads.Threads),
@@ -61,7 +63,9 @@ ROUTES: Final[tuple[tuple[str, type[AgentHandler]], ...]] = (
     (f"/workflow-runs/{_WORKFLOW_RUN}/steps", workflows.StepsOfRun),
     (f"/workflow-runs/{_WORKFLOW_RUN}/release", workflows.ReleaseClaims),
     (f"/workflow-runs/{_WORKFLOW_RUN}/status", scripts.StatusOfRun),
+    (f"/workflow-runs/{_WORKFLOW_RUN}/events", scripts.EventsOfRun),
     (f"/workflow-runs/{_WORKFLOW_RUN}/cancel", scripts.CancelRun),
+    (f"/workflow-runs/{_WORKFLOW_RUN}/resume", scripts.ResumeRun),
     ("/workflows", scripts.AllWorkflows),
     (f"/workflows/{_WORKFLOW}", scripts.OneWorkflow),
     (f"/workflows/{_WORKFLOW}/approve", scripts.ApproveWorkflow),
@@ -69,6 +73,12 @@ ROUTES: Final[tuple[tuple[str, type[AgentHandler]], ...]] = (
     (f"/workflows/{_WORKFLOW}/export", plans.ExportOfWorkflow),
     (f"/workflows/{_WORKFLOW}/plan", plans.PlanOfWorkflow),
     (f"/workflows/{_WORKFLOW}/results", workflows.StoredResults),
+    ("/flows", flows.FlowsOfServer),
+    (r"/flows/(?P<flow>[^/]+)/runs", flows.RunsOfFlow),
+    ("/flow-runs", flows.FlowRuns),
+    (f"/flow-runs/{_FLOW_RUN}", flows.OneFlowRun),
+    (rf"/flow-runs/{_FLOW_RUN}/steps/(?P<step>[^/]+)", flows.ResolveFlowStep),
+    (f"/flow-runs/{_FLOW_RUN}/cancel", flows.CancelFlowRun),
     ("/blobs", blobs.Blobs),
     (r"/blobs/(?P<digest>[^/]+)", blobs.OneBlob),
     ("/models", catalog.Models),

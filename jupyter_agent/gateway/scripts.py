@@ -7,11 +7,11 @@ from msgspec import Meta, Struct
 from tornado import web
 
 from ..exceptions import WorkflowNotFound, WorkflowRunNotFound
-from ..records import HeadlessRun
+from ..records import HeadlessRun, RunStatus, WorkflowEvent
 from ..workflow.discovery import Broken, Found
 from ..workflow.meta import Phase
 from .rest import AgentHandler, authorized, operation
-from .workflows import Count, Limits
+from .workflows import Count, HeadlessRuns, Limits
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -70,17 +70,29 @@ class Approved(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class StartWorkflow(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """The arguments of a run, and what it may spend. There is no field for code: only what is found and approved
-    runs."""
+    """The arguments of a run, the model of calls that name none, and what it may spend. There is no field for code:
+    only what is found and approved runs."""
 
     args: dict[str, Any] = {}
+    model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     budget: Limits = Limits()
 
 
-class HeadlessRuns(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A workflow's newest runs, newest first."""
+class EventsQuery(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What was told after that number, waiting for it so many seconds while the run goes on."""
 
-    items: tuple[HeadlessRun, ...]
+    after: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    limit: Annotated[int, Meta(ge=1, le=1_000)] = 1_000
+    wait: Annotated[float, Meta(ge=0, le=30)] = 0.0
+
+
+class WorkflowEvents(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a run told, in order. `next` is the number to ask after; with `isOver` and no items there is no more."""
+
+    items: tuple[WorkflowEvent, ...]
+    next: int
+    status: RunStatus
+    is_over: bool
 
 
 def shown(found: Found, kind: type[Workflow] = Workflow, **more: Any) -> Workflow:
@@ -152,7 +164,8 @@ class RunsOfWorkflow(AgentHandler):
         rooms = await self.rooms()
         name = self.known(workflow, WorkflowNotFound)
         budget = sent.budget.over(rooms.calls.budget)
-        self.reply(await rooms.headless.start(name, sent.args, by=self.principal, budget=budget), 201)
+        run = await rooms.headless.start(name, sent.args, by=self.principal, model=sent.model, budget=budget)
+        self.reply(run, 201)
 
 
 class StatusOfRun(AgentHandler):
@@ -163,6 +176,36 @@ class StatusOfRun(AgentHandler):
     async def get(self, workflow_run_id: str) -> None:
         headless = (await self.rooms()).headless
         self.reply(await headless.get(self.known(workflow_run_id, WorkflowRunNotFound), by=self.principal))
+
+
+class EventsOfRun(AgentHandler):
+    @web.authenticated
+    @authorized(action="read", resource="jupyter_agent:workflows")
+    @operation("What a workflow's run on the server told: its phases, its lines, its calls as they change",
+               query=EventsQuery, answer=WorkflowEvents, faults=(404,))  # fmt: skip
+    async def get(self, workflow_run_id: str) -> None:
+        query = self.asked(EventsQuery)
+        headless = (await self.rooms()).headless
+        run_id = self.known(workflow_run_id, WorkflowRunNotFound)
+        # Looked up before its events: whoever hears that it is over has heard all of it.
+        run = await headless.get(run_id, by=self.principal)
+        is_over = headless.is_over(run)
+        wait_s = 0.0 if is_over else query.wait
+        events = tuple(
+            await headless.events(run_id, by=self.principal, after=query.after, limit=query.limit, wait_s=wait_s)
+        )
+        after = events[-1].number if events else query.after
+        self.reply(WorkflowEvents(items=events, next=after, status=run.status, is_over=is_over))
+
+
+class ResumeRun(AgentHandler):
+    @web.authenticated
+    @authorized(action="execute", resource="jupyter_agent:workflows")
+    @operation("Run what failed or was interrupted once more, as it was: what is stored of it is not run again",
+               answer=HeadlessRun, status=201, faults=(403, 404, 409))  # fmt: skip
+    async def post(self, workflow_run_id: str) -> None:
+        headless = (await self.rooms()).headless
+        self.reply(await headless.resume(self.known(workflow_run_id, WorkflowRunNotFound), by=self.principal), 201)
 
 
 class CancelRun(AgentHandler):

@@ -37,10 +37,11 @@ class Pruned(Struct, frozen=True, kw_only=True, rename="camel"):
 
 class ResultLimits(Struct, frozen=True, kw_only=True):
     """For how long a stored result of a workflow is kept that no pass uses, and how many bytes all may take together:
-    the least recently used ones go first. None for no limit."""
+    the least recently used ones go first. For how long a flow's run is kept after its end. None for no limit."""
 
     unused_for: timedelta | None = None
     larger_than: int | None = None
+    flow_runs_for: timedelta | None = None
 
 
 class Sweeper:
@@ -63,7 +64,8 @@ class Sweeper:
         self._changes = changes
         self._limits = limits
         self._results = results
-        self._every_s = COLLECT_EVERY_S if limits.are_none and results.unused_for is None else every_s
+        has_times = results.unused_for is not None or results.flow_runs_for is not None
+        self._every_s = COLLECT_EVERY_S if limits.are_none and not has_times else every_s
         self._one_at_a_time = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -97,10 +99,13 @@ class Sweeper:
         )
 
     async def trim(self) -> int:
-        """Deletes stored results of workflows beyond their limits; returns how many. Raises StorageError."""
+        """Deletes stored results of workflows and ended runs of flows beyond their limits; returns how many. Raises
+        StorageError."""
         unused_for = self._results.unused_for
         since = None if unused_for is None else utc_now() - unused_for
         gone = await self._storage.rows.trim_calls(unused_since=since, larger_than=self._results.larger_than)
+        if self._results.flow_runs_for is not None:
+            gone += await self._storage.rows.drop_flow_runs(ended_before=utc_now() - self._results.flow_runs_for)
         if gone:
             await self._storage.rows.forget()
         return gone
@@ -118,7 +123,7 @@ class Sweeper:
                     log.info("Retention: %d threads with %d runs and %d blobs that nobody referred to are gone, %d "
                              "bytes.", done.threads, done.runs, done.blobs, done.bytes)  # fmt: skip
                 if gone := await self.trim():
-                    log.info("%d results of workflows that were not used for long are gone.", gone)
+                    log.info("%d results of workflows and runs of flows that were not used for long are gone.", gone)
             except AgentError as fault:
                 log.warning("What is beyond the limits of retention could not all be deleted: %s", fault.message)
             except OSError as fault:

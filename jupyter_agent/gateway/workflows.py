@@ -6,7 +6,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from tornado import web
 
 from ..exceptions import NotFound, WorkflowRunNotFound
-from ..records import WorkflowBudget, WorkflowRun, new_id, utc_now
+from ..records import HeadlessRun, WorkflowBudget, WorkflowRun, new_id, utc_now
 from ..script import MAX_ITEMS
 from ..script.placed import CallState, PlacedCall
 from ..script.step import PlacedStep
@@ -121,6 +121,18 @@ class Count(Struct, frozen=True, kw_only=True):
     count: int
 
 
+class HeadlessRuns(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Runs of scripts on the server, newest first."""
+
+    items: tuple[HeadlessRun, ...]
+
+
+class RunsQuery(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """How many, at most."""
+
+    limit: Annotated[int, Meta(ge=1, le=1_000)] = 100
+
+
 class ForgetQuery(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """`label` chooses calls with this label; without it all results of the workflow are meant."""
 
@@ -128,6 +140,14 @@ class ForgetQuery(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkn
 
 
 class WorkflowRuns(AgentHandler):
+    @web.authenticated
+    @authorized(action="read", resource="jupyter_agent:workflows")
+    @operation("The newest runs of workflow scripts on the server, newest first", query=RunsQuery, answer=HeadlessRuns)
+    async def get(self) -> None:
+        query = self.asked(RunsQuery)
+        headless = (await self.rooms()).headless
+        self.reply(HeadlessRuns(items=tuple(await headless.list_runs(by=self.principal, limit=query.limit))))
+
     @web.authenticated
     @authorized(action="execute", resource="jupyter_agent:workflows")
     @operation("Begin a pass of a workflow: in it each stored result is claimed at most once", body=NewWorkflowRun,

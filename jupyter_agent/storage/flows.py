@@ -1,6 +1,7 @@
 """Flows as rows: the Keeper of a server. Who carries a run out is told by a lease, as for runs (leases.py)."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -81,6 +82,17 @@ class SqlFlows(Database):
             await _run_row(db, flow_run_id, by=by)
             rows = await db.execute(query.order_by(flow_steps.c.position))
             return [step_of(row) for row in rows.mappings()]
+
+    async def drop_flow_runs(self, *, ended_before: datetime) -> int:
+        """Deletes runs that ended before then, with their steps; returns how many."""
+        its = flow_runs.c.ended_at < ended_before
+
+        async def drop(db: AsyncConnection) -> int:
+            ended = sa.select(flow_runs.c.flow_run_id).where(its)
+            await db.execute(sa.delete(flow_steps).where(flow_steps.c.flow_run_id.in_(ended)))
+            return int((await db.execute(sa.delete(flow_runs).where(its))).rowcount)
+
+        return await self._write(drop)
 
     async def take_flow_runs(self, names: Iterable[str], *, owner: str, ttl_s: float) -> Sequence[Taken]:
         """Takes the unfinished runs of these flows that nobody carries out, oldest first."""

@@ -5,12 +5,21 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..exceptions import WorkflowRunNotFound
-from ..records import HeadlessRun, Principal, RunStatus, StoredCall, clean, utc_now
+from ..records import HeadlessRun, Principal, RunStatus, StoredCall, WorkflowEvent, clean, utc_now
 from . import queries
 from .database import Database, patient
-from .workflow_tables import call_claims, call_of, call_results, headless_of, headless_runs, headless_values
+from .workflow_tables import (
+    call_claims,
+    call_of,
+    call_results,
+    headless_of,
+    headless_runs,
+    headless_values,
+    workflow_events,
+)
 
 _ENDED = [status.value for status in RunStatus if status.is_terminal]
 
@@ -29,6 +38,44 @@ class SqlHeadless(Database):
         its = (headless_runs.c.workflow_run_id == workflow_run_id) & headless_runs.c.status.not_in(_ENDED)
         done = await self._write(lambda db: db.execute(sa.update(headless_runs).where(its).values(**values)))
         return bool(done.rowcount)
+
+    async def tell_headless_run(self, workflow_run_id: str, events: Sequence[WorkflowEvent], **changed: Any) -> bool:
+        """Writes what a run told, numbered on from what it told before, with what changed of it, all or nothing.
+
+        False where it has ended: what changed is not written then, the events are.
+        """
+        values = headless_values(changed) | {"updated_at": utc_now()}
+        its = headless_runs.c.workflow_run_id == workflow_run_id
+        told = workflow_events.c.workflow_run_id == workflow_run_id
+
+        async def tell(db: AsyncConnection) -> bool:
+            is_going_on = headless_runs.c.status.not_in(_ENDED)
+            done = await db.execute(sa.update(headless_runs).where(its, is_going_on).values(**values))
+            if events:
+                highest = sa.select(sa.func.coalesce(sa.func.max(workflow_events.c.number), 0)).where(told)
+                last = (await db.execute(highest)).scalar_one()
+                rows = [
+                    {
+                        "workflow_run_id": workflow_run_id, "number": number, "type": event.type,
+                        "told": clean(msgspec.to_builtins(msgspec.structs.replace(event, number=number))),
+                    }
+                    for number, event in enumerate(events, last + 1)
+                ]  # fmt: skip
+                await db.execute(sa.insert(workflow_events), rows)
+            return bool(done.rowcount)
+
+        return await self._write(tell)
+
+    @patient
+    async def list_workflow_events(
+        self, workflow_run_id: str, *, by: Principal, after: int = 0, limit: int = 1_000
+    ) -> Sequence[WorkflowEvent]:
+        """Returns what a run told after that number, in order. Raises WorkflowRunNotFound."""
+        await self.get_headless_run(workflow_run_id, by=by)
+        its = (workflow_events.c.workflow_run_id == workflow_run_id, workflow_events.c.number > after)
+        query = sa.select(workflow_events.c.told).where(*its).order_by(workflow_events.c.number).limit(limit)
+        async with self._reading() as db:
+            return [msgspec.convert(told, WorkflowEvent) for told in (await db.execute(query)).scalars()]
 
     @patient
     async def get_headless_run(self, workflow_run_id: str, *, by: Principal) -> HeadlessRun:
@@ -59,9 +106,13 @@ class SqlHeadless(Database):
             return [msgspec.structs.replace(call_of(row), cell=row["place"]) for row in rows]
 
     @patient
-    async def list_headless_runs(self, workflow: str, project: str, *, by: Principal, limit: int) -> list[HeadlessRun]:
-        """Returns the newest runs of a workflow, newest first, at most `limit`."""
-        its = (headless_runs.c.workflow == clean(workflow)) & (headless_runs.c.project == project)
+    async def list_headless_runs(
+        self, workflow: str | None, project: str, *, by: Principal, limit: int
+    ) -> list[HeadlessRun]:
+        """Returns the newest runs of a workflow, of all without one, newest first, at most `limit`."""
+        its = headless_runs.c.project == project
+        if workflow is not None:
+            its &= headless_runs.c.workflow == clean(workflow)
         newest = (headless_runs.c.created_at.desc(), headless_runs.c.workflow_run_id.desc())
         query = sa.select(headless_runs).where(queries.is_of(headless_runs, by), its).order_by(*newest).limit(limit)
         async with self._reading() as db:

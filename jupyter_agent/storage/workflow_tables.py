@@ -48,7 +48,18 @@ headless_runs = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("updated_at", UtcTime, nullable=False),
     sa.Column("ended_at", UtcTime),
+    sa.Column("model", TEXT),
+    sa.Column("resumes", TEXT),
     sa.Index("headless_runs_of_user", "user_id", "project", "created_at", "workflow_run_id"),
+)
+
+workflow_events = sa.Table(
+    "workflow_events",
+    metadata,
+    sa.Column("workflow_run_id", TEXT, sa.ForeignKey("headless_runs.workflow_run_id"), primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("type", TEXT, nullable=False),
+    sa.Column("told", sa.JSON, nullable=False),
 )
 
 call_results = sa.Table(

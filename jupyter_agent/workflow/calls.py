@@ -199,19 +199,24 @@ class Calls:
                 states.append(self._told(run, call))
         return states
 
-    def flying_of(self, workflow_run_id: str) -> list[str]:
-        """Returns the calls in flight that this pass waits for."""
-        return [call_id for call_id, waiting in self._waiting.items() if workflow_run_id in waiting]
+    def check_model(self, name: str) -> None:
+        """Raises UnknownModel naming the closest ones, BadCredentials where a key is missing."""
+        self._resolver.check_model(name)
 
     async def stop(self, workflow_run_id: str, call_ids: Sequence[str], *, by: Principal) -> int:
         """Stops calls in flight at once, with their runs; returns how many. Raises WorkflowRunNotFound."""
         await self._rows.get_workflow_run(workflow_run_id, by=by)
         flying = [call for call in await self._rows.get_calls(call_ids, by=by) if not call.is_done]
+        self._stopped.update(call.call_id for call in flying)
+        # What has no run yet is let go of at once: a server that is killed now must not begin it when it starts again.
+        await self._rows.drop_calls([call.call_id for call in flying if not self._has_begun(call)])
         await asyncio.gather(*(self._stop(call, by=by) for call in flying))
         return len(flying)
 
+    def _has_begun(self, call: StoredCall) -> bool:
+        return call.run_id is not None or call.call_id in self._run_of or call.said.get("kind") == "workflow"
+
     async def _stop(self, call: StoredCall, *, by: Principal) -> None:
-        self._stopped.add(call.call_id)
         # What was read of it may be older than its run.
         run_id = self._run_of.get(call.call_id, call.run_id)
         if self.workflows is not None and call.said.get("kind") == "workflow":
@@ -223,6 +228,8 @@ class Calls:
         if task is not None:
             # It notices the end of its run, or that it is stopped before it has one.
             await asyncio.wait({task}, timeout=2.0)
+        else:
+            self._stopped.discard(call.call_id)
 
     async def _interrupt(self, run_id: str, *, by: Principal) -> None:
         try:

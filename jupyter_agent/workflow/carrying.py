@@ -226,7 +226,11 @@ class Carrying:
         self._session = None
         await self._worker.aclose()
         if self._dumps is not None:
-            await asyncio.to_thread(self._dumps.save, self._run_id, self._script.digest, self._progress, state)
+            try:
+                await asyncio.to_thread(self._dumps.save, self._run_id, self._script.digest, self._progress, state)
+            except OSError as fault:
+                # It goes on from what is in memory; after a restart it is replayed.
+                _log.warning("The state of the run %s could not be kept: %s", self._run_id, fault)
 
     async def _load(self, state: bytes) -> Any:
         await self._take_worker()

@@ -21,6 +21,8 @@ MAX_FILES: Final = 500
 """How many files of one place are read; more are counted and said."""
 WORKSPACE_FOLDER: Final = ".jupyter_agent/workflows"
 CONFIG_FOLDER: Final = "agent/workflows"
+CATALOG: Final = Path(__file__).with_name("catalog")
+"""The workflows that come with the package. They are data there too: read, and never imported."""
 _NOT_LINKS: Final[int] = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | os.O_RDONLY
 
 PlaceName = Literal["built-in", "workspace", "config"]
@@ -74,6 +76,10 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         known = ", ".join(sorted({found.script.name for found in self.workflows})) or "none"
         broken = "".join(f" {one.file} cannot be used: {one.error}" for one in self.broken[:3])
         raise WorkflowNotFound(f"There is no workflow {name[:80]!r}. There are: {known[:400]}.{broken[:800]}")
+
+    def approves(self, digest: str) -> bool:
+        """Tells whether this text is that of a workflow that may run."""
+        return any(found.approved and found.script.digest == digest for found in self.workflows)
 
     def get_to_run(self, name: str) -> Script:
         """Returns the script that a name runs. Raises WorkflowNotFound, or WorkflowNotApproved with its digest."""

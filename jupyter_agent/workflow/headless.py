@@ -9,8 +9,17 @@ from typing import Any, Final
 
 import msgspec
 
-from ..exceptions import AgentError, Conflict, Forbidden, RunFinished, SandboxUnavailable, WorkflowInvalid
-from ..records import HeadlessRun, Principal, RunStatus, WorkflowBudget, WorkflowRun, new_id, utc_now
+from ..exceptions import (
+    AgentError,
+    Conflict,
+    Forbidden,
+    RunFinished,
+    SandboxUnavailable,
+    StorageError,
+    WorkflowInvalid,
+    WorkflowNotApproved,
+)
+from ..records import HeadlessRun, Principal, RunStatus, WorkflowBudget, WorkflowEvent, WorkflowRun, new_id, utc_now
 from ..script import AgentCall
 from ..script.plan import WorkflowPlan
 from ..storage import Storage
@@ -35,6 +44,7 @@ AT_ONCE: Final = 3
 """Scripts that work at the same time; more wait for their turn."""
 PLANS_AT_ONCE: Final = 2
 TELL_EVERY_S: Final = 0.25
+TRY_AGAIN_S: Final = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -69,6 +79,8 @@ class Headless:
         self._hosts: dict[str, StoreHost] = {}
         self._active_s = active_s
         self._changes: dict[str, asyncio.Event] = {}
+        self._ending: set[str] = set()
+        self._said_last: dict[str, tuple[list[WorkflowEvent], dict[str, Any]]] = {}
         calls.workflows = RunsOfCalls(self)
 
     # --- what there is ------------------------------------------------------------------------------------------
@@ -103,27 +115,70 @@ class Headless:
         args: Mapping[str, Any],
         *,
         by: Principal,
+        model: str | None = None,
         budget: WorkflowBudget | None = None,
         called_by: str | None = None,
     ) -> HeadlessRun:
-        """Starts a workflow and returns its run, with this server's own budget where none is given. `called_by` is the
-        call that calls it, and has one run.
+        """Starts a workflow and returns its run, with this server's own budget where none is given. `model` is that of
+        calls for which nothing names one; `called_by` is the call that calls it, and has one run.
 
-        Raises WorkflowNotFound, WorkflowNotApproved, WorkflowInvalid, SandboxUnavailable, and InvalidRequest for
-        arguments that it does not take; then nothing was started.
+        Raises WorkflowNotFound, WorkflowNotApproved, WorkflowInvalid, SandboxUnavailable, UnknownModel, and
+        InvalidRequest for arguments that it does not take; then nothing was started.
         """
+        script = (await self.listing()).get_to_run(name)
+        check_args(script, args)
+        return await self._start(script, args, by=by, model=model, budget=budget, called_by=called_by)
+
+    async def resume(self, workflow_run_id: str, *, by: Principal) -> HeadlessRun:
+        """Starts a run that failed or was interrupted once more, as it was, in a pass of its own: whatever of it is
+        stored is claimed and not run again.
+
+        Raises WorkflowRunNotFound, WorkflowNotApproved where its text is approved no more, and Conflict for a run that
+        goes on or that was completed.
+        """
+        before = await self.get(workflow_run_id, by=by)
+        if not before.status.is_terminal:
+            raise Conflict(f"The run {workflow_run_id!r} goes on: there is nothing to resume.")
+        if before.status is RunStatus.COMPLETED:
+            raise Conflict(
+                f"The run {workflow_run_id!r} was completed. Run the workflow again: it pays for changes only."
+            )
+        script = msgspec.convert(await self._rows.headless_script(workflow_run_id), Script)
+        if not (await self.listing()).approves(script.digest) and not self._approvals.holds(script.digest):
+            raise WorkflowNotApproved(
+                f"The text of {before.workflow!r} with which this run began is approved no more: run the workflow as "
+                "it is now.",
+                details={"name": before.workflow, "digest": script.digest},
+            )
+        its_pass = await self._rows.get_workflow_run(workflow_run_id, by=by)
+        budget = WorkflowBudget(tokens=its_pass.budget_tokens, cost=its_pass.budget_cost)
+        return await self._start(script, before.args, by=by, model=before.model, budget=budget, resumes=workflow_run_id)
+
+    async def _start(
+        self,
+        script: Script,
+        args: Mapping[str, Any],
+        *,
+        by: Principal,
+        model: str | None,
+        budget: WorkflowBudget | None,
+        called_by: str | None = None,
+        resumes: str | None = None,
+    ) -> HeadlessRun:
         if self._is_shared:
             raise Conflict("Servers that share a database do not carry scripts out yet: run it in a notebook.")
-        script = await self._to_run(name, args)
+        if model is not None:
+            self._calls.check_model(model)
+        await check_or_refuse(await self._its_sandbox(), script)
         now = utc_now()
         run = HeadlessRun(
             workflow_run_id=new_id("wfr") if called_by is None else run_id_of(called_by), user_id=by.user_id,
-            workflow=name, project=self._calls.project, digest=script.digest, status=RunStatus.PENDING,
-            args=dict(args), called_by=called_by, created_at=now, updated_at=now,
+            workflow=script.name, project=self._calls.project, digest=script.digest, status=RunStatus.PENDING,
+            args=dict(args), model=model, resumes=resumes, called_by=called_by, created_at=now, updated_at=now,
         )  # fmt: skip
         await self._calls.open(
             WorkflowRun(
-                workflow_run_id=run.workflow_run_id, user_id=run.user_id, workflow=name, project=run.project,
+                workflow_run_id=run.workflow_run_id, user_id=run.user_id, workflow=run.workflow, project=run.project,
                 args=run.args, created_at=now, updated_at=now,
             ),
             budget=budget,
@@ -189,9 +244,31 @@ class Headless:
         known = [cost for cost in costs if cost is not None]
         return sum(call.tokens or 0 for call in live), sum(known) if len(known) == len(costs) else None
 
-    async def list_runs(self, name: str, *, by: Principal, limit: int = 100) -> list[HeadlessRun]:
-        """Returns a workflow's newest runs, newest first."""
+    async def list_runs(self, name: str | None = None, *, by: Principal, limit: int = 100) -> list[HeadlessRun]:
+        """Returns a workflow's newest runs, those of all without a name, newest first."""
         return await self._rows.list_headless_runs(name, self._calls.project, by=by, limit=limit)
+
+    async def events(
+        self, workflow_run_id: str, *, by: Principal, after: int = 0, limit: int = 1_000, wait_s: float = 0.0
+    ) -> Sequence[WorkflowEvent]:
+        """Returns what a run told after that number, waiting for it so long while the run goes on. Raises
+        WorkflowRunNotFound."""
+        until = asyncio.get_running_loop().time() + wait_s
+        while True:
+            goes_on = workflow_run_id in self._tasks
+            change = self._changes.setdefault(workflow_run_id, asyncio.Event()) if goes_on else None
+            events = await self._rows.list_workflow_events(workflow_run_id, by=by, after=after, limit=limit)
+            left_s = until - asyncio.get_running_loop().time()
+            if events or change is None or left_s <= 0:
+                return events
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await change.wait()
+
+    def is_over(self, run: HeadlessRun) -> bool:
+        """Tells whether a run has ended and told all that it had to tell."""
+        run_id = run.workflow_run_id
+        return run.status.is_terminal and run_id not in self._tasks and run_id not in self._ending
 
     async def cancel(self, workflow_run_id: str, *, by: Principal) -> int:
         """Ends a run for good, with its calls, and returns how many of those were stopped.
@@ -202,14 +279,20 @@ class Headless:
         if run.status.is_terminal:
             raise RunFinished(f"The run {workflow_run_id!r} has ended before: {run.status.value}.")
         ended = {"status": RunStatus.INTERRUPTED, "ended_at": utc_now(), "error_code": "interrupted", "waits_for": ()}
-        if not await self._rows.update_headless_run(workflow_run_id, **ended):
-            raise RunFinished(f"The run {workflow_run_id!r} has just ended.")
-        flying = self._calls.flying_of(workflow_run_id)
-        self._changed(workflow_run_id)
-        task = self._tasks.get(workflow_run_id)
-        if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
+        self._ending.add(workflow_run_id)
+        try:
+            if not await self._rows.update_headless_run(workflow_run_id, **ended):
+                raise RunFinished(f"The run {workflow_run_id!r} has just ended.")
+            flying = [call.call_id for call in await self._rows.held_calls(workflow_run_id) if not call.is_done]
+            task = self._tasks.get(workflow_run_id)
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+            await self._stop_left(run)
+            await self._rows.tell_headless_run(workflow_run_id, [_status("interrupted")])
+        finally:
+            self._ending.discard(workflow_run_id)
+            self._changed(workflow_run_id)
         return len(flying)
 
     # --- carrying out -------------------------------------------------------------------------------------------
@@ -244,18 +327,31 @@ class Headless:
     def _carry(self, run: HeadlessRun, script: Script) -> None:
         run_id = run.workflow_run_id
         task = self._tasks[run_id] = asyncio.create_task(self._own(run, script), name=f"workflow {run_id}")
-        task.add_done_callback(lambda _: self._tasks.pop(run_id, None))
+        task.add_done_callback(lambda _: self._ended(run_id))
+
+    def _ended(self, run_id: str) -> None:
+        self._tasks.pop(run_id, None)
+        self._changed(run_id)
+
+    def _changed(self, workflow_run_id: str) -> None:
+        if (change := self._changes.pop(workflow_run_id, None)) is not None:
+            change.set()
 
     async def _own(self, run: HeadlessRun, script: Script) -> None:
         """Owns a run to its end: nothing it raises is lost."""
         turn = Turn(self._turns, allowed_s=self._active_s, spent_s=run.active_s)
         try:
             await turn.work()
-            await self._rows.update_headless_run(run.workflow_run_id, status=RunStatus.RUNNING)
+            await self._lasting(run, [_status("running"), *_first_words(run)], status=RunStatus.RUNNING)
             ended: dict[str, Any] = {"status": RunStatus.COMPLETED, "result": await self._carried(run, script, turn)}
         except SandboxUnavailable as fault:
             log.warning("The workflow run %s waits for a sandbox: %s", run.workflow_run_id, fault.message)
             return
+        except asyncio.CancelledError:
+            events, now = self._last_words(run)
+            with contextlib.suppress(StorageError):
+                await self._rows.tell_headless_run(run.workflow_run_id, events, **now)
+            raise
         except AgentError as fault:
             ended = {"status": RunStatus.ERROR, "error_code": fault.code, "error_message": fault.message}
         except Exception:
@@ -264,12 +360,30 @@ class Headless:
             ended = {"status": RunStatus.ERROR, "error_code": AgentError.code, "error_message": message}
         finally:
             turn.wait()
-        await self._rows.update_headless_run(run.workflow_run_id, ended_at=utc_now(), waits_for=(), **ended)
-        self._changed(run.workflow_run_id)
+        events, now = self._last_words(run)
+        await self._stop_left(run)
+        last = {**now, **ended, "ended_at": utc_now(), "waits_for": ()}
+        await self._lasting(run, [*events, _status(str(ended["status"]))], **last)
 
-    def _changed(self, workflow_run_id: str) -> None:
-        if (change := self._changes.pop(workflow_run_id, None)) is not None:
-            change.set()
+    async def _stop_left(self, run: HeadlessRun) -> None:
+        """Stops calls that outlived the script: some were being claimed when it ended, or when it was taken up after a
+        restart had not been said again."""
+        try:
+            held = await self._rows.held_calls(run.workflow_run_id)
+            flying = [call.call_id for call in held if not call.is_done]
+            await self._calls.stop(run.workflow_run_id, flying, by=Principal(user_id=run.user_id))
+        except StorageError as fault:
+            log.warning("Calls of the workflow run %s could not be looked for: %s", run.workflow_run_id, fault)
+
+    async def _lasting(self, run: HeadlessRun, events: Sequence[WorkflowEvent], **changed: Any) -> None:
+        """Writes, and waits while the store is full or away: how a run ended is not thrown away."""
+        while True:
+            try:
+                await self._rows.tell_headless_run(run.workflow_run_id, events, **changed)
+                return
+            except StorageError as fault:
+                log.warning("What became of a workflow run cannot be written down yet: %s", fault)
+                await asyncio.sleep(TRY_AGAIN_S)
 
     async def _carried(self, run: HeadlessRun, script: Script, turn: Turn) -> Any:
         sandbox = await self._its_sandbox()
@@ -278,7 +392,8 @@ class Headless:
         host = self._hosts[run.workflow_run_id] = StoreHost(
             self._calls, run, by=by, told=news.set, turn=turn, nest=self._nested, meta=script.meta
         )
-        telling = asyncio.create_task(self._tell(run, host, turn, news))
+        over = asyncio.Event()
+        telling = asyncio.create_task(self._tell(run, host, turn, news, over))
         dumps = await asyncio.to_thread(Dumps, self._folder, sandbox=library().__version__)
         try:
             await host.resumes()
@@ -289,34 +404,62 @@ class Headless:
             return await _within(turn, host, carrying.run(), told=news.set)
         finally:
             del self._hosts[run.workflow_run_id]
-            telling.cancel()
-            await asyncio.wait({telling})
             await host.close()
-            await self._told(run, host, turn)
+            over.set()
+            news.set()
+            await telling
+            self._said_last[run.workflow_run_id] = (host.telling.take(), _now(host, turn))
+
+    def _last_words(self, run: HeadlessRun) -> tuple[list[WorkflowEvent], dict[str, Any]]:
+        """Returns what a run told last: it is written with how it ended."""
+        return self._said_last.pop(run.workflow_run_id, ([], {}))
 
     async def _nested(self, host: StoreHost, call: AgentCall, place: int) -> Any:
         sandbox, listing = await self._its_sandbox(), await self.listing()
         return await carry_within(host, call, place, listing=listing, sandbox=sandbox, limits=self._limits)
 
-    async def _tell(self, run: HeadlessRun, host: StoreHost, turn: Turn, news: asyncio.Event) -> None:
+    async def _tell(
+        self, run: HeadlessRun, host: StoreHost, turn: Turn, news: asyncio.Event, over: asyncio.Event
+    ) -> None:
+        """Writes what a run tells, a few times a second, until it is over."""
         while True:
             await news.wait()
+            if over.is_set():
+                return
             news.clear()
             await self._told(run, host, turn)
-            await asyncio.sleep(TELL_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TELL_EVERY_S):
+                    await over.wait()
 
     async def _told(self, run: HeadlessRun, host: StoreHost, turn: Turn) -> None:
-        await self._rows.update_headless_run(
-            run.workflow_run_id,
-            status=RunStatus.WAITING_INPUT if turn.is_waiting else RunStatus.RUNNING,
-            waits_for=host.asking,
-            active_s=turn.spent_s,
-            phase=host.phase_now,
-            said=tuple(host.said),
-            calls=host.made,
-            hits=host.hits,
-        )
+        events = host.telling.take()
+        try:
+            await self._rows.tell_headless_run(run.workflow_run_id, events, **_now(host, turn))
+        except StorageError as fault:
+            log.warning("What a workflow run tells cannot be written down yet: %s", fault)
+            host.telling.put_back(events)
         self._changed(run.workflow_run_id)
+
+
+def _now(host: StoreHost, turn: Turn) -> dict[str, Any]:
+    """Returns what the row of a run says of it."""
+    return {
+        "status": RunStatus.WAITING_INPUT if turn.is_waiting else RunStatus.RUNNING, "waits_for": host.asking,
+        "active_s": turn.spent_s, "phase": host.phase_now, "said": tuple(host.said), "calls": host.made,
+        "hits": host.hits,
+    }  # fmt: skip
+
+
+def _first_words(run: HeadlessRun) -> list[WorkflowEvent]:
+    if run.resumes is None:
+        return []
+    text = f"This resumes {run.resumes}: what is stored of it is not run again."
+    return [WorkflowEvent(type="log", text=text, at=utc_now())]
+
+
+def _status(status: str) -> WorkflowEvent:
+    return WorkflowEvent(type="status", text=status, at=utc_now())
 
 
 async def _within(turn: Turn, host: StoreHost, work: Coroutine[Any, Any, Any], *, told: Callable[[], None]) -> Any:

@@ -39,15 +39,16 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     settings: dict[str, Any] = {}
     instructions: str | None = None
 
-    def said_for(self, call: AgentCall) -> dict[str, Any]:
-        """Returns a call with what the script says for all of its calls."""
+    def said_for(self, call: AgentCall, *, model: str | None = None) -> dict[str, Any]:
+        """Returns a call with what the script says for all of its calls; `model` is that of a run whose script names
+        none."""
         said = msgspec.structs.asdict(call)
         if call.kind != "agent":
             return said
         of_phase = {phase.title: phase.budget for phase in self.phases}.get(call.phase or "")
         return said | {
-            "model": call.model or self.model, "settings": dict(self.settings), "instructions": self.instructions,
-            "phase_budget": call.phase_budget or of_phase,
+            "model": call.model or self.model or model, "settings": dict(self.settings),
+            "instructions": self.instructions, "phase_budget": call.phase_budget or of_phase,
         }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from ..exceptions import InvalidRequest, UnknownTool
 from ..models.contract import Models
+from ..models.form import form_of
 from ..records import Budget, RunRequest, StoredCall, Text, canonical_json
 from ..runtime import RunnerSettings
 from ..script import PEOPLE
@@ -17,9 +18,6 @@ from ..tools.repair import parse_json, repair_json
 from ..tools.schema import check_any_schema, schema_problems
 from . import people
 
-FORM: Final = """\
-Your last message must be JSON alone, with nothing before or after it, that satisfies this JSON Schema:
-{schema}"""
 WRONG: Final = """\
 That answer does not have the form that was asked for: {problems}.
 Answer again, with JSON alone that satisfies the schema."""
@@ -60,6 +58,11 @@ class Resolver:
             instructions=digest_of(told),
             attachments=tuple(one.digest for one in call.attach),
         )
+
+    def check_model(self, name: str) -> None:
+        """Raises UnknownModel naming the closest ones, BadCredentials where a key is missing, and InvalidRequest for
+        one that needs more than its name."""
+        self._models.get(name)
 
     def _tools(self, call: PlacedCall) -> dict[str, str]:
         if not self._settings.tools_enabled:
@@ -114,7 +117,7 @@ def request_for(call: PlacedCall, stored: StoredCall, *, workflow_run_id: str | 
     metadata = {name: value for name, value in metadata.items() if value is not None}
     if call.kind in PEOPLE:
         return people.request_of(call, metadata=metadata)
-    form = FORM.format(schema=canonical_json(call.schema)) if call.schema is not None else None
+    form = form_of(call.schema) if call.schema is not None else None
     return RunRequest(
         input=(Text(text=call.prompt), *shown),
         model=call.model,

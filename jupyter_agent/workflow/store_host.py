@@ -17,6 +17,7 @@ from .active_time import Turn
 from .calls import Calls, state_of
 from .meta import Meta
 from .resolving import said_of
+from .telling import Telling
 
 LOOK_EVERY_S: Final = 30.0
 GONE_S: Final = 2.0
@@ -81,6 +82,7 @@ class StoreHost:
         self._claiming: asyncio.Task[None] | None = None
         self._hearing: asyncio.Task[None] | None = None
         self._flying: dict[str, asyncio.Future[CallState]] = {}
+        self.telling = Telling()
         self.phase_now: str | None = run.phase
         self.said: list[str] = list(run.said)
         self.made = 0
@@ -96,9 +98,14 @@ class StoreHost:
 
     def phase(self, title: str) -> None:
         self.phase_now = title
-        self.log(f"# {title}")
+        self.telling.say("phase", title)
+        self._say(f"# {title}")
 
     def log(self, message: str) -> None:
+        self.telling.say("log", message)
+        self._say(message)
+
+    def _say(self, message: str) -> None:
         self.said = [*self.said, message[:1_000]][-MAX_SAID:]
         self._told()
 
@@ -129,22 +136,27 @@ class StoreHost:
         await self._works()
         if call.kind == "workflow":
             return await self._nest(self, call, place)
-        said = (meta or self._meta).said_for(call)
+        said = (meta or self._meta).said_for(call, model=self._run.model)
         placed = PlacedCall(cell=f"call {within}{place}", position=place, **said)
         held = self._again(placed)
         state = await self._claimed(placed) if held is None else await self._looked_at(held)
         if held is None:
             self.made += 1
             self.hits += state.status == "hit"
-        self._told()
+        self._tell(placed, state)
         if state.status == "running":
             state = await self._settled(state)
             await self._works()
+            self._tell(placed, state)
         if state.status in ("done", "failed"):
             self._spending.add(state)
         if state.status in ("failed", "gone"):
             raise fault_named(state.code or AgentError.code, state.message or "The call was lost.", state.details)
         return state.answer if call.schema is None else json.loads(state.answer or "null")
+
+    def _tell(self, placed: PlacedCall, state: CallState) -> None:
+        self.telling.call(placed, state)
+        self._told()
 
     async def resumes(self) -> None:
         """Learns what this run claimed before: what it says again is the same call, not one more."""

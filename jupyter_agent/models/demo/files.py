@@ -66,7 +66,7 @@ def search(talk: Conversation) -> Answer:
         return Answer(
             thinking=f"I look for {query!r} in the text of all files.",
             text=f"I search the files for `{query}`.",
-            calls=(tool_call("search_files", query=_literal(query)),),
+            calls=(tool_call("search_files", query=literal(query)),),
         )
     step = talk.done("search_files")[-1]
     return Answer(
@@ -75,7 +75,7 @@ def search(talk: Conversation) -> Answer:
     )
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Returns the regular expression that matches this text and nothing else."""
     return re.sub(r"([\\.^$*+?()\[\]{}|])", r"\\\1", text)
 

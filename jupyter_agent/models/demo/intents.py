@@ -3,11 +3,15 @@
 from collections.abc import Callable
 
 from ..answer import Answer
+from ..form import schema_in
 from . import files, kernel, people
 from .conversation import Conversation
+from .form import fill_in, from_what_is_given
 from .missing import find_missing
 from .phrases import PLOT, failed, refused
 
+GIVEN_CHARS = 400
+"""A task without tools that is longer than this brings along what it is about."""
 ROUNDS_MOST = 7
 """After this many rounds the demo model stops calling tools, whatever came back."""
 
@@ -15,6 +19,7 @@ Plan = Callable[[Conversation], Answer]
 
 INTENTS: tuple[tuple[str, Callable[[Conversation], bool], Plan], ...] = (
     ("sum up the thread", lambda talk: not talk.tools and talk.says("^summarise everything above"), people.recall),
+    ("pass on what is given", lambda talk: not talk.tools and len(talk.task) > GIVEN_CHARS, from_what_is_given),
     ("call a named tool", lambda talk: people.named_tool(talk) is not None, people.call_named_tool),
     ("look at an image", lambda talk: bool(talk.images), people.describe_images),
     # The description of a frame that follows tells of missing values too.
@@ -58,6 +63,8 @@ INTENTS: tuple[tuple[str, Callable[[Conversation], bool], Plan], ...] = (
 
 def answer_to(talk: Conversation) -> Answer:
     """Returns the next answer of this run. It calls only tools that are offered, and none after ROUNDS_MOST rounds."""
+    if (schema := schema_in(talk.request.instructions)) is not None:
+        return fill_in(talk, schema)
     if talk.rounds >= ROUNDS_MOST or (talk.rounds and not talk.tools):
         return people.sum_up(talk)
     plan = next(plan for _, matches, plan in INTENTS if matches(talk))
