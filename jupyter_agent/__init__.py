@@ -29,6 +29,19 @@ if TYPE_CHECKING:
     from .client.thread import Thread
     from .client.tool import tool
     from .client.workflow import Workflow, workflow
+    from .client.workflow_run import WorkflowRun
+    from .client.workflows import (
+        aapprove_workflow,
+        approve_workflow,
+        arun_workflow,
+        aworkflow_run,
+        aworkflow_runs,
+        aworkflows,
+        run_workflow,
+        workflow_run,
+        workflow_runs,
+        workflows,
+    )
     from .frames.gateway import (
         acache,
         adiff,
@@ -52,6 +65,7 @@ if TYPE_CHECKING:
         turns,
         usage,
     )
+    from .frames.profile import profile
     from .frames.store import open_store
     from .traces.exporting import export
     from .traces.importing import import_traces
@@ -73,13 +87,20 @@ _HOMES = {
          "acache", "diff", "adiff", "pass_at_k", "apass_at_k"),
         "jupyter_agent.frames.gateway",
     ),
+    **dict.fromkeys(
+        ("workflows", "aworkflows", "run_workflow", "arun_workflow", "workflow_run", "aworkflow_run", "workflow_runs",
+         "aworkflow_runs", "approve_workflow", "aapprove_workflow"),
+        "jupyter_agent.client.workflows",
+    ),
     "open_store": "jupyter_agent.frames.store",
+    "profile": "jupyter_agent.frames.profile",
     "import_traces": "jupyter_agent.traces.importing",
     "export": "jupyter_agent.traces.exporting",
     "Run": "jupyter_agent.client.run",
     "Thread": "jupyter_agent.client.thread",
     "tool": "jupyter_agent.client.tool",
     "Workflow": "jupyter_agent.client.workflow",
+    "WorkflowRun": "jupyter_agent.client.workflow_run",
     "RunView": "jupyter_agent.widgets.run_view",
     "ApprovalsView": "jupyter_agent.widgets.approvals_view",
     "TraceTable": "jupyter_agent.widgets.trace_table",
@@ -89,7 +110,9 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 - what is used most comes first
     "run", "arun", "Run", "open", "aopen", "runs", "aruns", "tool", "thread", "athread", "Thread", "threads",
     "athreads", "models", "amodels", "connect", "RunView", "ApprovalsView", "TraceTable", "Timeline", "CacheChart",
-    "CompareView", "workflow", "Workflow",
+    "CompareView", "workflow", "Workflow", "workflows", "aworkflows", "run_workflow", "arun_workflow", "workflow_run",
+    "aworkflow_run", "workflow_runs", "aworkflow_runs", "approve_workflow", "aapprove_workflow", "WorkflowRun",
+    "profile",
     "turns", "aturns", "messages", "amessages", "tool_calls", "atool_calls", "segments", "asegments",
     "events", "aevents", "usage", "ausage", "feedback", "afeedback", "cache", "acache", "diff", "adiff",
     "pass_at_k", "apass_at_k", "open_store",

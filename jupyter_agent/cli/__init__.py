@@ -19,6 +19,8 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("run an agent here in the terminal", "jupyter_agent.cli.run"),
     "approve": Command("show what waits for a person, and decide it", "jupyter_agent.cli.approve"),
+    "workflow": Command("list, run and look after workflows of the server", "jupyter_agent.cli.workflow"),
+    "flow": Command("start flows of the server and decide what they ask", "jupyter_agent.cli.flow"),
     "demo": Command("run the tour's main job, with no key and nothing to set up", "jupyter_agent.cli.demo"),
     "check": Command("look whether everything that is kept is whole", "jupyter_agent.cli.check"),
     "rebuild": Command("make the database again from journals and blobs", "jupyter_agent.cli.rebuild"),

@@ -24,6 +24,7 @@ class Session:
     def __init__(self) -> None:
         self.toolbox = Toolbox()
         self.show_in_notebook: Show | None = None
+        self.show_workflow_in_notebook: Callable[[Any], None] | None = None
         self.status_line = StatusLine()
         self.workflows: dict[str, Any] = {}
         self._client: Client | None = None
@@ -56,6 +57,15 @@ class Session:
         from .progress import Progress
 
         run.view = Progress(run, status=self.status_line)
+
+    def show_workflow(self, run: Any) -> None:
+        """Shows the run of a workflow live: in the notebook's cell, else line by line on stderr."""
+        if kernel_shell() is not None and self.show_workflow_in_notebook is not None:
+            self.show_workflow_in_notebook(run)
+            return
+        from .workflow_progress import WorkflowProgress
+
+        run.view = WorkflowProgress(run)
 
 
 @cache

@@ -11,7 +11,7 @@ from ..facts.journal import EVENTS, MESSAGES
 from ..facts.kinds import DECISIONS, OUTCOMES, STATUSES
 from ..records import Approval, InputNeeded, Run, canonical_json
 from ..transcript import ToolCallView, TurnView
-from . import foreign
+from . import foreign, workflow_tables
 from .columns import to_frame, to_table
 
 if TYPE_CHECKING:
@@ -234,10 +234,9 @@ def columns_of(rows: Rows[Any]) -> tuple[Column, ...]:
 
     Raises InvalidRequest for kinds without a frame.
     """
-    if rows.kind in OF_WORKFLOWS:
-        return OF_WORKFLOWS[rows.kind]
-    if rows.kind in foreign.KINDS:
-        return foreign.KINDS[rows.kind]
+    for kinds in (OF_WORKFLOWS, foreign.KINDS, workflow_tables.KINDS):
+        if rows.kind in kinds:
+            return kinds[rows.kind]
     columns = KINDS.get(rows.kind)
     if columns is None:
         raise InvalidRequest(

@@ -79,8 +79,8 @@ def test_every_name_is_there_and_documented(name):
 
 
 def test_twins_come_in_pairs():
-    # What talks to the gateway has a twin; reading and writing files does not, nor what is talked with later.
-    files = {"import_traces", "export", "open_store"}
+    # What talks to the gateway has a twin; files and frames of one's own have not, nor what is talked with later.
+    files = {"import_traces", "export", "open_store", "profile"}
     calls = {name for name in ja.__all__ if name[0].islower()} - {"tool", "connect", "workflow", *files}
     alone = {name for name in calls if not (f"a{name}" in calls or (name[0] == "a" and name[1:] in calls))}
     assert not alone
