@@ -136,6 +136,13 @@ def test_the_wheel_has_the_migrations(wheel):
     assert "jupyter_agent/storage/migrations/env.py" in wheel
 
 
+def test_the_wheel_has_the_built_in_workflows(wheel):
+    scripts = {name.rsplit("/", 1)[1] for name in wheel if name.startswith("jupyter_agent/workflow/catalog/")}
+    assert scripts == {
+        "data-profile.py", "deep-research.py", "find-issues.py", "plan-verify.py", "review-code.py",
+    }  # fmt: skip
+
+
 def test_the_wheel_has_the_command_and_the_types(wheel):
     assert b"jupyter-agent = jupyter_agent.cli:main" in wheel[f"{INFO}/entry_points.txt"]
     assert "jupyter_agent/py.typed" in wheel

@@ -129,14 +129,16 @@ class Exchange:
     settings: Mapping[str, Any] = field(default_factory=lambda: {"pace": 0})
     messages: list[Message] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
+    instructions: str = ""
 
     async def ask(self, text: str, *images: Image, turns: int = 12) -> str:
         """Returns the answer to a task. Fails when the model has not ended after this many turns."""
         self.messages.append(Message(role="user", parts=(Text(text=text), *images)))
         for turn in range(turns):
             request = ModelRequest(
-                messages=tuple(self.messages), tools=self.tools, turn=turn, settings=self.settings, run_id="run_1"
-            )
+                messages=tuple(self.messages), tools=self.tools, turn=turn, settings=self.settings, run_id="run_1",
+                instructions=self.instructions,
+            )  # fmt: skip
             pieces = await collect(self.model, request)
             message = answer_of(pieces, provider="demo", turn=turn)
             self.messages.append(message)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jupyter_agent.models.demo import DemoModel
 from jupyter_agent.models.demo.people import image_size
 from jupyter_agent.models.demo.reading import count_missing
+from jupyter_agent.models.form import form_of, schema_in
 from jupyter_agent.models.prompt_cache import BLOCK_TOKENS, LIFE_S, PromptCache, prompt_bytes
 from jupyter_agent.records import Effect, Image, Message, Text, ToolCall, ToolResult
 from tests.models.collected import answer_of, check, collect, finished, request, results, user
@@ -465,3 +466,41 @@ async def test_pieces_are_checked_by_a_check_that_can_fail():
     for broken in (pieces[:-1], [*pieces, finished(pieces)], [piece for piece in pieces if "Ended" not in repr(piece)]):
         with pytest.raises(AssertionError):
             check(broken)
+
+
+# --- answers in a form ------------------------------------------------------------------------------------------
+
+TREE = {"type": "object", "properties": {f"c{number}": {"$ref": "#/$defs/tree"} for number in range(10)}}
+FORM = {
+    "type": "object",
+    "properties": {
+        "level": {"enum": ["low", "high"]}, "count": {"type": "integer", "minimum": 3}, "ok": {"type": "boolean"},
+        "name": {"type": "string", "minLength": 3, "maxLength": 5},
+        "maybe": {"anyOf": [{"type": "null"}, {"const": 7}]},
+        "findings": {"type": "array", "items": {"type": "object", "properties": {"line": {"type": "integer"}}}},
+        "two": {"type": "array", "minItems": 2, "items": {"type": "string"}},
+    },
+}  # fmt: skip
+
+
+async def test_an_answer_in_a_form_holds_what_the_tools_gave(folder):
+    (folder.root / "a.py").write_text("x = 1\n# TODO: more\n")
+    talk = exchange(folder, instructions=f"Be brief.\n\n{form_of(FORM)}")
+    answer = json.loads(await talk.ask("Review `a.py` for missing values, then run and plot it."))
+    assert talk.called == ["read_file"]
+    assert answer["findings"] == [{"line": 2}]
+    assert (answer["level"], answer["count"], answer["ok"], answer["maybe"]) == ("low", 3, True, 7)
+    assert 3 <= len(answer["name"]) <= 5
+    assert len(answer["two"]) == 2
+
+
+@pytest.mark.parametrize(
+    "form", [{}, {"$defs": {"tree": TREE}, **TREE}, {"$ref": "#"}, {"type": "array", "items": {"$ref": "#"}}]
+)
+async def test_a_form_without_end_is_cut_off(folder, form):
+    began = time.monotonic()
+    talk = exchange(folder, tools=(), instructions=form_of(form))
+    json.loads(await talk.ask("Fill it in."))
+    assert time.monotonic() - began < 20
+    assert schema_in("no form") is None
+    assert schema_in(form_of(form)[:-1] + "x") is None

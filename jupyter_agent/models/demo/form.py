@@ -227,8 +227,8 @@ def _resolved(schema: Any, whole: Row) -> Row:
 
 
 def _within(schema: Row, number: int) -> float | int:
-    least, most = schema.get("minimum", number), schema.get("maximum", number)
-    value: float | int = min(max(number, least), most)
+    least: float | int = max(number, schema.get("minimum", number))
+    value: float | int = min(least, schema.get("maximum", least))
     return value
 
 
