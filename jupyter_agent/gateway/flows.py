@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 from tornado import web
 
-from ..exceptions import FlowNotFound, FlowRunNotFound
+from ..exceptions import FlowRunNotFound
 from ..flow import FlowRun, StepState
 from ..records import Page
 from ..workflow.flows import Registered
@@ -88,7 +88,7 @@ class RunsOfFlow(AgentHandler):
     async def post(self, flow: str) -> None:
         sent = self.sent(StartFlow)
         flows = (await self.rooms()).flows
-        self.reply(await flows.start(self.known(flow, FlowNotFound), sent.args, by=self.principal), 201)
+        self.reply(await flows.start(flow, sent.args, by=self.principal), 201)
 
 
 class FlowRuns(AgentHandler):

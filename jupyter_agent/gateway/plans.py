@@ -47,7 +47,7 @@ class ExportOfWorkflow(AgentHandler):
         headless = (await self.rooms()).headless
         said = {"model": sent.model, "settings": sent.settings, "instructions": sent.instructions}
         given = {name: value for name, value in said.items() if value}
-        name = self.known(workflow, WorkflowNotFound)
+        name = named(workflow)
         self.reply(await headless.export(name, sent.cells, given, replace=sent.replace))
 
 
@@ -59,7 +59,7 @@ class PlanOfWorkflow(AgentHandler):
     async def post(self, workflow: str) -> None:
         sent = self.sent(PlanWorkflow)
         rooms = await self.rooms()
-        name = self.known(workflow, WorkflowNotFound)
+        name = named(workflow)
         match sent.basis:
             case "script":
                 plan = await rooms.headless.plan(name, sent.args, by=self.principal)

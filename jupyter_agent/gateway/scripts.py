@@ -1,7 +1,8 @@
 """REST of workflow scripts: what there is, approving it, carrying it out, and ending that."""
 
+import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 from tornado import web
@@ -9,10 +10,11 @@ from tornado import web
 from ..exceptions import WorkflowNotFound, WorkflowRunNotFound
 from ..records import HeadlessRun, RunStatus, WorkflowEvent
 from ..workflow.discovery import Broken, Found
-from ..workflow.meta import Phase
+from ..workflow.meta import NAME_PATTERN, Phase
 from .rest import AgentHandler, authorized, operation
 from .workflows import Count, HeadlessRuns, Limits
 
+_is_name: Final = re.compile(NAME_PATTERN).fullmatch
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
@@ -95,6 +97,13 @@ class WorkflowEvents(Struct, frozen=True, kw_only=True, rename="camel"):
     is_over: bool
 
 
+def named(given: str) -> str:
+    """Returns a name of a path, if a workflow can have it: unlike an id it may have dots. Raises WorkflowNotFound."""
+    if not _is_name(given):
+        raise WorkflowNotFound(f"There is no workflow {given[:80]!r}.")
+    return given
+
+
 def shown(found: Found, kind: type[Workflow] = Workflow, **more: Any) -> Workflow:
     """Returns a workflow as it is told."""
     script, meta = found.script, found.script.meta
@@ -130,7 +139,7 @@ class OneWorkflow(AgentHandler):
     @operation("A workflow with its text and the schema of its arguments", answer=WorkflowText, faults=(404,))
     async def get(self, workflow: str) -> None:
         listing = await (await self.rooms()).headless.listing()
-        found = listing.get(self.known(workflow, WorkflowNotFound))
+        found = listing.get(named(workflow))
         self.reply(shown(found, WorkflowText, text=found.script.text))
 
 
@@ -142,7 +151,7 @@ class ApproveWorkflow(AgentHandler):
     async def post(self, workflow: str) -> None:
         sent = self.sent(Approve)
         headless = (await self.rooms()).headless
-        done = await headless.approve(self.known(workflow, WorkflowNotFound), sent.digest, by=self.principal)
+        done = await headless.approve(named(workflow), sent.digest, by=self.principal)
         self.reply(Approved(digest=done.digest, name=done.name, actor=done.actor, approved_at=done.approved_at))
 
 
@@ -152,7 +161,7 @@ class RunsOfWorkflow(AgentHandler):
     @operation("A workflow's newest runs on the server, newest first", answer=HeadlessRuns, faults=(404,))
     async def get(self, workflow: str) -> None:
         headless = (await self.rooms()).headless
-        runs = await headless.list_runs(self.known(workflow, WorkflowNotFound), by=self.principal)
+        runs = await headless.list_runs(named(workflow), by=self.principal)
         self.reply(HeadlessRuns(items=tuple(runs)))
 
     @web.authenticated
@@ -162,7 +171,7 @@ class RunsOfWorkflow(AgentHandler):
     async def post(self, workflow: str) -> None:
         sent = self.sent(StartWorkflow)
         rooms = await self.rooms()
-        name = self.known(workflow, WorkflowNotFound)
+        name = named(workflow)
         budget = sent.budget.over(rooms.calls.budget)
         run = await rooms.headless.start(name, sent.args, by=self.principal, model=sent.model, budget=budget)
         self.reply(run, 201)

@@ -165,3 +165,10 @@ async def test_the_model_of_a_run_is_that_of_calls_that_name_none(server: LiveSe
     for model in ("nobody", "scripted"):
         status, fault = await api(server, "POST", "workflows/modelled/runs", {"model": model})
         assert (status, fault["code"]) == (422, "unknown_model" if model == "nobody" else "invalid_request")
+
+
+async def test_a_name_may_have_dots(server: LiveServer) -> None:
+    write(server, "dotted.v2", "2")
+    told = await ended(server, await start(server, "dotted.v2"))
+    assert (told["status"], told["result"]) == ("completed", 2)
+    assert (await api(server, "GET", "workflows/..dotted"))[0] == 404
