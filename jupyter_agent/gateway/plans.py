@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 from tornado import web
 
-from ..exceptions import WorkflowNotFound
 from ..script import MAX_CALLS
 from ..script.placed import PlacedCall
 from ..script.plan import WorkflowPlan
@@ -13,6 +12,7 @@ from ..workflow.exporting import Exported
 from ..workflow.planning import plan_of_calls, plan_of_last_pass
 from ..workflow.script_file import MAX_CELLS
 from .rest import AgentHandler, authorized, operation
+from .scripts import named
 
 
 class PlanWorkflow(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
