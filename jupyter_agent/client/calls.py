@@ -40,7 +40,7 @@ class Pass:
         self._path = f"workflow-runs/{quote(opening['workflowRunId'], safe='')}"
         self._on_news = on_news
         self._claims = _Batches(lambda calls: self._claim(calls, start=False))
-        self._starts = _Batches(lambda calls: self._claim(calls, start=True))
+        self._starts = _Batches(lambda calls: self._claim(calls, start=True), unwanted=self._unwanted)
         self._steps = _Batches(self._take_steps)
         self._at_once = asyncio.Semaphore(MAX_AT_ONCE)
         self._flying: dict[str, asyncio.Future[CallState]] = {}
@@ -140,9 +140,17 @@ class Pass:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             self._flying.pop(call_id, None)
-            stopping = asyncio.create_task(self._stop(call_id))
-            stopping.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._stop_soon(call_id)
             raise
+
+    def _unwanted(self, state: CallState) -> None:
+        """A call was given up while the request that starts it was on its way."""
+        if state.status == "running":
+            self._stop_soon(str(state.call_id))
+
+    def _stop_soon(self, call_id: str) -> None:
+        stopping = asyncio.create_task(self._stop(call_id))
+        stopping.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _stop(self, call_id: str) -> None:
         await self._request("POST", "calls/stop", {"callIds": [call_id]})
@@ -186,10 +194,14 @@ Asked = PlacedCall | PlacedStep
 
 
 class _Batches:
-    """Gathers what is asked while an answer is awaited: one request for many calls."""
+    """Gathers what is asked while an answer is awaited: one request for many calls. `unwanted` is told what became of a
+    call that was given up when it was asked for already."""
 
-    def __init__(self, send: Callable[[list[Any]], Any]) -> None:
+    def __init__(
+        self, send: Callable[[list[Any]], Any], *, unwanted: Callable[[CallState], None] = lambda _: None
+    ) -> None:
         self._send = send
+        self._unwanted = unwanted
         self._waiting: list[tuple[Asked, asyncio.Future[CallState]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -237,7 +249,9 @@ class _Batches:
             raise
         else:
             for (_, future), state in zip(taken, states, strict=True):
-                if not future.done():
+                if future.cancelled():
+                    self._unwanted(state)
+                elif not future.done():
                     future.set_result(state)
 
 

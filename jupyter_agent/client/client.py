@@ -6,6 +6,7 @@ Every call has a twin that starts with `a` and is awaited instead.
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlencode
@@ -85,6 +86,10 @@ class Client:
     async def join(self, work: Any) -> Any:
         """Awaits a coroutine of this client from any other loop."""
         return await self._threads.join(work)
+
+    def submit(self, work: Any) -> Future[Any]:
+        """Runs a coroutine of this client; cancelling what is returned cancels it."""
+        return self._threads.submit(work)
 
     def send(self, command: commands.AnyCommand) -> None:
         """Sends a command without waiting for its answer; a refusal says nothing that anybody could use."""

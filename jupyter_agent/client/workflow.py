@@ -4,7 +4,9 @@ import asyncio
 import re
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -12,8 +14,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from ..exceptions import AgentError, InvalidRequest, NotFound, fault_named
-from ..records import clean, new_id
+from ..exceptions import AgentError, InvalidRequest, NotFound, RunFailed, fault_named
+from ..records import clean, new_id, utc_now
 from ..script import AgentCall, Words
 from ..script.key import Difference
 from ..script.placed import CallState, PlacedCall
@@ -43,15 +45,14 @@ ADVICE: Final = {
 class CallRow(Struct, frozen=True, kw_only=True):
     """A call of this pass, as it stands.
 
-    `status` is waiting, running, asking (it waits for a person), done or failed; `reused` says whether its answer came
-    from the store, None until that
-    is known, and `why` says why or why not. `tokens` and `cost` were spent by it now, `saved_tokens` and `saved_cost`
-    when it first ran; None where unknown.
+    `status` is queued (not begun), waiting (for a person), running, done or failed; `reused` says whether its answer
+    came from the store, None until that is known, and `why` says why or why not. `tokens` and `cost` were
+    spent by it now, `saved_tokens` and `saved_cost` when it first ran; None where unknown.
     """
 
     number: int
     prompt: str
-    status: str = "waiting"
+    status: str = "queued"
     key: str | None = None
     label: str | None = None
     phase: str | None = None
@@ -66,9 +67,14 @@ class CallRow(Struct, frozen=True, kw_only=True):
     cost: float | None = None
     saved_tokens: int | None = None
     saved_cost: float | None = None
+    started_at: datetime | None = None
     seconds: float | None = None
     answer: str | None = None
     error: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in ("done", "failed")
 
     @property
     def name(self) -> str:
@@ -92,6 +98,7 @@ class Place(Struct, kw_only=True):
     execution_count: int | None
     is_again: bool
     calls: int = 0
+    is_stopped: bool = False
 
 
 class Workflow:
@@ -113,6 +120,7 @@ class Workflow:
         self._pass: Pass | None = None
         self._rows: dict[str, CallRow] = {}
         self._count = self._pending = 0
+        self._flying: dict[str, Future[Any]] = {}
         self._ticker: asyncio.Task[None] | None = None
         self._places: dict[str, Place] = {}
         self._releases: dict[tuple[str, int | None], asyncio.Task[None]] = {}
@@ -131,6 +139,11 @@ class Workflow:
         return self._words.namespace() | {"step": self.step}
 
     # --- what there is --------------------------------------------------------------------------------------
+
+    @property
+    def client(self) -> Client:
+        """What talks to the gateway for it."""
+        return self._client
 
     @property
     def args(self) -> Mapping[str, Any]:
@@ -256,8 +269,9 @@ class Workflow:
         told = self._client.wait(self._client.request("POST", f"workflows/{self.name}/plan", body=body))
         return Plan(msgspec.convert(told, WorkflowPlan))
 
-    def begin(self, source: str) -> None:
+    def begin(self, source: str) -> str:
         """Says that a cell of this workflow is executed: what its earlier execution claimed is let go of. Blocks.
+        Returns how this pass names the cell.
 
         Raises GatewayNotFound and what else the gateway refuses it for.
         """
@@ -265,6 +279,16 @@ class Workflow:
         place = self._place()
         self._cells[place.cell], self._models[place.cell] = source, self.defaults.model
         self._client.wait(self.entered(self._opened(), place))
+        return place.cell
+
+    def stop(self, cell: str | None = None) -> int:
+        """Stops the calls that are not over, with their runs, those of a cell or all; returns how many. Each fails.
+        What their cells call after that in the same execution is refused. It may be called in any thread."""
+        for place in tuple(self._places.values()):
+            # Where there are no cells nothing begins anew: there it would be for ever.
+            place.is_stopped |= cell in (None, place.cell) and place.execution_count is not None
+        flying = [(self._rows.get(token), future) for token, future in tuple(self._flying.items())]
+        return sum(future.cancel() for row, future in flying if row is not None and cell in (None, row.cell))
 
     def _opened(self) -> Pass:
         if self._pass is None:
@@ -360,12 +384,34 @@ class Workflow:
         self._made[token] = placed
         self.add_row(token, prompt=call.prompt, label=call.label, phase=call.phase, cell=place.cell, model=placed.model)
         try:
-            states: tuple[CallState, CallState] = await self.join(self._answered(its_pass, place, placed))
+            states = await self._unless_stopped(token, its_pass, place, placed)
         except BaseException as fault:
             self.fail_row(token, fault.message if isinstance(fault, AgentError) else "It was interrupted.")
             raise
         self.end_row(token, *states)
         return states[1]
+
+    async def _unless_stopped(
+        self, token: str, its_pass: Pass, place: Place, placed: PlacedCall
+    ) -> tuple[CallState, CallState]:
+        """Returns how claiming went and how the call ended. Raises RunFailed where a person stopped it, or stopped the
+        cell before."""
+        if place.is_stopped:
+            raise RunFailed("It was not started: the cell was stopped.", details={"code": "interrupted"})
+        future = self._flying[token] = self._client.submit(self._answered(its_pass, place, placed))
+        self._pending += 1
+        self._tick()
+        try:
+            states: tuple[CallState, CallState] = await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not future.cancelled() or (task is not None and task.cancelling()):
+                raise
+            raise RunFailed("It was stopped.", details={"code": "interrupted"}) from None
+        finally:
+            del self._flying[token]
+            self._pending -= 1
+        return states
 
     def _tick(self) -> None:
         """Has the loop look around while calls are awaited: a signal that cancels the cell does not wake it."""
@@ -396,8 +442,10 @@ class Workflow:
         if state.status == "missed":
             self._change(token, reused=False, why=state.why, difference=state.difference, key=state.key)
         elif state.status == "running":
-            status = "running" if state.waits_for is None else "asking"
-            self._change(token, status=status, run_id=state.run_id, tries=state.tries)
+            status = "running" if state.waits_for is None else "waiting"
+            row = self._rows.get(token)
+            began = row.started_at if row is not None else None
+            self._change(token, status=status, run_id=state.run_id, tries=state.tries, started_at=began or utc_now())
 
     def _change(self, token: str, **changed: Any) -> None:
         # The cell may have been run again since, and have let go of its calls.

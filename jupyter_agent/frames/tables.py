@@ -168,7 +168,7 @@ CALLS = (
     Column("label", Type.NAME, lambda call: call.label),
     Column("phase", Type.NAME, lambda call: call.phase),
     Column("cell", Type.NAME, lambda call: call.cell),
-    Column("status", Type.NAME, lambda call: call.status, ("waiting", "running", "done", "failed")),
+    Column("status", Type.NAME, lambda call: call.status, ("queued", "waiting", "running", "done", "failed")),
     Column("reused", Type.BOOL, lambda call: call.reused),
     Column("why", Type.NAME, lambda call: call.why),
     Column("was", Type.TEXT, lambda call: call.difference.was if call.difference else None),
