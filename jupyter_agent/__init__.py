@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from .widgets.run_view import RunView
     from .widgets.trace_table import TraceTable
     from .widgets.whole_view import CacheChart, CompareView, Timeline
+    from .widgets.workflow_view import WorkflowView
 
 _FRONT = "jupyter_agent.client.front"
 _HOMES = {
@@ -105,14 +106,15 @@ _HOMES = {
     "ApprovalsView": "jupyter_agent.widgets.approvals_view",
     "TraceTable": "jupyter_agent.widgets.trace_table",
     **dict.fromkeys(("Timeline", "CacheChart", "CompareView"), "jupyter_agent.widgets.whole_view"),
+    "WorkflowView": "jupyter_agent.widgets.workflow_view",
 }  # fmt: skip
 
 __all__ = [  # noqa: RUF022 - what is used most comes first
     "run", "arun", "Run", "open", "aopen", "runs", "aruns", "tool", "thread", "athread", "Thread", "threads",
     "athreads", "models", "amodels", "connect", "RunView", "ApprovalsView", "TraceTable", "Timeline", "CacheChart",
-    "CompareView", "workflow", "Workflow", "workflows", "aworkflows", "run_workflow", "arun_workflow", "workflow_run",
-    "aworkflow_run", "workflow_runs", "aworkflow_runs", "approve_workflow", "aapprove_workflow", "WorkflowRun",
-    "profile",
+    "CompareView", "WorkflowView", "workflow", "Workflow", "workflows", "aworkflows", "run_workflow", "arun_workflow",
+    "workflow_run", "aworkflow_run", "workflow_runs", "aworkflow_runs", "approve_workflow", "aapprove_workflow",
+    "WorkflowRun", "profile",
     "turns", "aturns", "messages", "amessages", "tool_calls", "atool_calls", "segments", "asegments",
     "events", "aevents", "usage", "ausage", "feedback", "afeedback", "cache", "acache", "diff", "adiff",
     "pass_at_k", "apass_at_k", "open_store",

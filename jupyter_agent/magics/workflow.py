@@ -5,17 +5,14 @@ the right lines, variables that live on.
 """
 
 import re
-import threading
 from typing import Any, Final
 
 from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 
-from ..client.workflow import Workflow, workflow
-from ..display.calls import calls_bundle
+from ..client.workflow import workflow
 from ..exceptions import InvalidRequest
-from ..widgets.output import Output
+from ..widgets.workflow_cell import WorkflowCell
 
-SHOWN_EVERY_S: Final = 0.5
 HELP: Final = """\
 %%workflow NAME [-m MODEL] [--budget TOKENS]
     The cell below is a stretch of the workflow NAME: agent, ask, gate, workflow, parallel, pipeline, step, phase, log,
@@ -23,6 +20,7 @@ HELP: Final = """\
     from the store. The budget is what all live calls of a pass may take together; a call that does not fit is not
     started.
 
+wf                    shows the calls of this pass; in a notebook with a button that stops them
 wf.calls.df           the calls of this pass, which were reused and why
 wf.explain("label")   the reason in a sentence
 wf.new_pass()         let every result be claimed again
@@ -30,6 +28,7 @@ wf.plan()             what it would take to run all of it again: hits, live call
 await step(fn, x)     the result of your own function, from the store while its code and x are the same
 wf.budget             what the pass may spend and has spent
 wf.forget("label")    delete stored results, so that these calls run live
+wf.stop()             end the calls that go on
 wf.save()             write the cells as a script
 wf.export()           write them for the server, where they run by themselves, or say what keeps them from it
 """
@@ -48,7 +47,7 @@ class WorkflowMagics(Magics):
         super().__init__(shell)
         self._shell = shell
         self._source = ""
-        self._view: _View | None = None
+        self._view: WorkflowCell | None = None
         shell.events.register("post_run_cell", self._ended)
         transforms = shell.input_transformer_manager.cleanup_transforms
         names = [getattr(transform, "__name__", "") for transform in transforms]
@@ -73,10 +72,10 @@ class WorkflowMagics(Magics):
                 return
             raise _wrong(line)
         found = workflow(asked["name"], **_options(asked["options"], line))
-        found.begin(self._source)
+        cell = found.begin(self._source)
         self._shell.user_ns.update(found.words() | {"wf": found})
         self._end()
-        self._view = _View(found, Output(self._shell.display_pub))
+        self._view = WorkflowCell(found, cell, self._shell.display_pub)
 
     def _ended(self, _: Any) -> None:
         self._end()
@@ -107,40 +106,3 @@ def _wrong(line: str) -> InvalidRequest:
         f"%%workflow takes a name, a model with -m and tokens with --budget; not {line.strip()!r}. %%workflow help "
         "says more."
     )
-
-
-class _View:
-    """The calls of a workflow in the cell that makes them, twice a second at most."""
-
-    def __init__(self, shown: Workflow, output: Output) -> None:
-        self._workflow = shown
-        self._output = output
-        self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
-        self._is_shown = False
-        self._end = shown.watch(self._news)
-
-    def _news(self) -> None:
-        with self._lock:
-            if self._timer is None:
-                self._timer = threading.Timer(SHOWN_EVERY_S if self._is_shown else 0.05, self._show)
-                self._timer.daemon = True
-                self._timer.start()
-
-    def _show(self) -> None:
-        with self._lock:
-            self._timer = None
-            rows = self._workflow.calls
-            if rows or self._is_shown:
-                said = self._workflow.said[-1] if self._workflow.said else ""
-                self._output.publish(calls_bundle(self._workflow.name, rows, said=said), update=self._is_shown)
-                self._is_shown = True
-
-    def close(self) -> None:
-        """Shows how it ended."""
-        self._end()
-        with self._lock:
-            timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
-        self._show()

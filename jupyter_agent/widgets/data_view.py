@@ -7,28 +7,35 @@ for when the kernel is gone.
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from ..client.client import Client
 from ..client.run import Run
 from ..client.session import session
 from ..display.table import VIEW_MIME, Table, table_html, table_text
 from .displayed import DisplayedWidget
-from .view_talk import ViewTalk
+from .view_talk import News, ViewTalk
 
 SCHEMA_VERSION = 1
 
 
 class DataView(DisplayedWidget):
-    """A view of facts. `runs` are those that it follows; `close()` ends the view, not the runs."""
+    """A view of facts. `runs` are those that it follows; `close()` ends the view, not the runs.
+
+    What is no run brings news by `feeds` of its own.
+    """
 
     KIND: ClassVar[str]
     """How the module tells which view it is."""
 
-    def __init__(self, runs: tuple[Run, ...]) -> None:
+    def __init__(
+        self, runs: tuple[Run, ...], *, feeds: tuple[News, ...] | None = None, client: Client | None = None
+    ) -> None:
         self.runs = runs
+        self._feeds: tuple[News, ...] = tuple(run._feed for run in runs) if feeds is None else feeds
+        self._client = client or (runs[0]._client if runs else session().client)
         self._stops: list[Callable[[], None]] = []
         self.set_trait("_kind", self.KIND)
         super().__init__()
-        client = runs[0]._client if runs else session().client
-        self._talk = ViewTalk(client, self.send, self, tuple(run._feed for run in runs))
+        self._talk = ViewTalk(self._client, self.send, self, self._feeds)
         self.talk_over_comm(self._talk)
 
     def __repr__(self) -> str:
@@ -61,7 +68,7 @@ class DataView(DisplayedWidget):
 
     @property
     def is_done(self) -> bool:
-        return all(run.is_done for run in self.runs)
+        return all(feed.is_done for feed in self._feeds)
 
     def close(self) -> None:
         """Removes the view from its pages and stops telling them. Runs go on."""
@@ -79,8 +86,8 @@ class DataView(DisplayedWidget):
 
     def _await_end(self) -> None:
         if not self._stops:
-            self._stops = [run._feed.watch(self._finish) for run in self.runs]
-            self.runs[0]._client.threads_loop.call_soon_threadsafe(self._finish)
+            self._stops = [feed.watch(self._finish) for feed in self._feeds]
+            self._client.threads_loop.call_soon_threadsafe(self._finish)
 
     def _stop_watching(self) -> None:
         for stop in self._stops:
@@ -91,4 +98,4 @@ class DataView(DisplayedWidget):
         """Has the outputs hold the end, once. It is called in the client's loop, which is not to wait for it."""
         if self.is_done and self._stops:
             self._stop_watching()
-            self.runs[0]._client.threads_loop.run_in_executor(None, self._publish_end)
+            self._client.threads_loop.run_in_executor(None, self._publish_end)

@@ -70,6 +70,11 @@ class Talk(ABC):
         """Says nothing any more."""
         self._call(self._close)
 
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a page to be told, as far as is known."""
+        return self._is_on
+
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         self._client.threads_loop.call_soon_threadsafe(function, *arguments)
 

@@ -10,7 +10,6 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from ..client.client import Client
-from ..client.feed import Feed
 from ..exceptions import AgentError
 from .talk import TICK_S, Send, Talk
 
@@ -18,6 +17,21 @@ TELL_S: Final = 0.5
 """Between two times that a view of a run that goes on is told anew."""
 MOST_WORK: Final = 0.1
 """The part of the time that may be spent on it: of a long run a view is told less often."""
+
+
+class News(Protocol):
+    """What brings news of something that goes on, such as a run's feed."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more will come."""
+
+    @property
+    def fault(self) -> AgentError | None:
+        """Why nothing more can be known; None where that is not so."""
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Has `changed` called in the client's loop after changes; returns what stops that."""
 
 
 class Told(Protocol):
@@ -36,7 +50,7 @@ class ViewTalk(Talk):
     Where there are feeds it tells anew when they change, until all are done.
     """
 
-    def __init__(self, client: Client, send: Send, shown: Told, feeds: tuple[Feed, ...]) -> None:
+    def __init__(self, client: Client, send: Send, shown: Told, feeds: tuple[News, ...]) -> None:
         super().__init__(client, send, may_decide=False)
         self._shown = shown
         self._feeds = feeds

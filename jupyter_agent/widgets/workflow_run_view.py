@@ -5,8 +5,10 @@ from typing import Any, Final
 
 from ..client.shell import kernel_shell
 from ..client.workflow_run import WorkflowRun
-from ..display.calls import calls_bundle
+from ..display.calls import calls_bundle, calls_data, calls_table
+from ..records import utc_now
 from .output import Output
+from .workflow_part import kept_of
 
 SHOWN_EVERY_S: Final = 0.5
 
@@ -37,9 +39,11 @@ class WorkflowRunView:
             self._is_over = self._run.is_done
             if self._is_over:
                 self._end()
-            last = self._run.said[-1] if self._run.said else ""
-            said = self._run.summary() if self._is_over else " · ".join(filter(None, [self._run.phase, last]))
-            self._output.publish(calls_bundle(self._run.name, self._run.calls, said=said), update=self._is_shown)
+            calls, said = self._run.calls, list(self._run.said)
+            last = self._run.summary() if self._is_over else " · ".join(filter(None, [self._run.phase, *said[-1:]]))
+            kept = kept_of(calls, calls_data(self._run.name, calls, now=utc_now(), said=[*said, last]))
+            shown = calls_bundle(kept, calls_table(self._run.name, calls, said=last))
+            self._output.publish(shown, update=self._is_shown)
             self._is_shown = True
 
 

@@ -9,7 +9,7 @@ import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import type { IDisposable } from '@lumino/disposable';
 import { PanelLayout, type Widget } from '@lumino/widgets';
 
-const VIEW_TYPE = 'application/vnd.jupyter.widget-view+json';
+export const VIEW_TYPE = 'application/vnd.jupyter.widget-view+json';
 
 /** Milliseconds after which a widget that has not come is looked for again: a page's widgets come with its kernel. */
 const DELAYS = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000];

@@ -8,9 +8,9 @@ import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { Widget } from '@lumino/widgets';
 
 import { element, prose } from './content/element';
-import { StandIn } from './stand-in';
+import { StandIn, VIEW_TYPE } from './stand-in';
 import type { IWords } from './tokens';
-import { type IView, makeView, VIEW_MIME } from './views';
+import { isViewKind, type IView, makeView, openedIn, type ShowRun, VIEW_MIME } from './views';
 import { fieldsOf, textOf } from './views/read';
 import { isWithin } from './within';
 
@@ -18,9 +18,12 @@ import { isWithin } from './within';
 const MOST = 1_000_000;
 const MOST_TEXT = 20_000;
 
-/** One output. It is rendered anew for every update of the same display. */
+/** One output. Updates of the same display are shown by the same view, and by its widget for as long as it has one. */
 export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
-  constructor(private readonly _words: IWords) {
+  constructor(
+    private readonly _words: IWords,
+    private readonly _showRun: ShowRun | null = null
+  ) {
     super();
     this.addClass('jp-agent-Output');
     this.node.dataset.mimeType = VIEW_MIME;
@@ -31,23 +34,33 @@ export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
       return;
     }
     const kept = model.data[VIEW_MIME];
-    const { kind } = fieldsOf(isWithin(kept, MOST) ? kept : null);
-    const view = makeView(textOf(kind), { words: this._words, ask: null });
-    if (!view) {
+    const kind = textOf(fieldsOf(isWithin(kept, MOST) ? kept : null).kind);
+    if (!isViewKind(kind)) {
       return this._showText(model.data['text/plain']);
     }
-    if (this._standIn && this._isLive) {
-      view.dispose();
+    const hasWidget = VIEW_TYPE in model.data;
+    if (this._isLive && hasWidget) {
       return; // the widget shows what has changed
     }
-    this._clear();
-    this._view = view;
-    this.node.append(view.node);
-    view.show(kept);
-    if (model.trusted) {
+    if (this._view === null || this._kind !== kind) {
+      // The widget has gone, and what somebody looks at in it stays open.
+      const opened = this._isLive ? openedIn(this.node) : null;
+      this._clear();
+      this._kind = kind;
+      this._view = makeView(kind, { words: this._words, ask: null, showRun: this._showRun });
+      this.node.append(...(this._view ? [this._view.node] : []));
+      this._view?.show(kept);
+      void (opened && this._view?.open?.(opened));
+    } else {
+      this._view.show(kept);
+    }
+    this._standIn?.dispose();
+    this._standIn = null;
+    if (model.trusted && hasWidget) {
       this._standIn = new StandIn(this, model, () => {
         this._isLive = true;
-        view.dispose();
+        this._view?.dispose();
+        this._view = null;
       });
     }
   }
@@ -82,6 +95,7 @@ export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
   }
 
   private _view: IView | null = null;
+  private _kind = '';
   private _standIn: StandIn | null = null;
   private _isLive = false;
 }

@@ -49,7 +49,7 @@ class Page:
                     self.closed.add(content["comm_id"])
                 case "update_display_data":
                     for output in self.outputs:
-                        if output["transient"].get("display_id") == content["transient"]["display_id"]:
+                        if output.get("transient", {}).get("display_id") == content["transient"]["display_id"]:
                             output["data"] = content["data"]
                 case "display_data" | "execute_result" | "stream" | "error":
                     self.outputs.append(content)

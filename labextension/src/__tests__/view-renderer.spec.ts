@@ -38,9 +38,25 @@ test.each([
   made.dispose();
 });
 
-test.each(['traces', 'timeline', 'cache', 'compare'])('a copy of %s is shown, and asks nobody', async kind => {
-  const made = await shown({ kind, title: 'x', rows: [] });
-  expect(made.node.querySelector('.jp-agent-View')!.getAttribute('data-source')).toBe('copy');
+test.each(['traces', 'timeline', 'cache', 'compare', 'workflow'])(
+  'a copy of %s is shown, and asks nobody',
+  async kind => {
+    const made = await shown({ kind, title: 'x', rows: [] });
+    expect(made.node.querySelector('.jp-agent-View')!.getAttribute('data-source')).toBe('copy');
+    made.dispose();
+    expect(made.node.querySelector('.jp-agent-View')).toBeNull();
+  }
+);
+
+test('an update of the same display is shown by the same view', async () => {
+  const told = (name: string): object => ({ kind: 'workflow', title: name, rows: [] });
+  const made = await shown(told('one'));
+  const view = made.node.querySelector('.jp-agent-View')!;
+  const data = { [VIEW_MIME]: told('two') } as never;
+  await new Promise(resolve => setTimeout(resolve, 150));
+  await made.renderModel(new OutputModel({ value: { output_type: 'display_data', data, metadata: {} } }));
+  expect(made.node.querySelectorAll('.jp-agent-View').length).toBe(1);
+  expect(made.node.querySelector('.jp-agent-View')).toBe(view);
+  expect(view.textContent).toContain('two');
   made.dispose();
-  expect(made.node.querySelector('.jp-agent-View')).toBeNull();
 });

@@ -8,6 +8,7 @@ import { Keeper, MIME_TYPE } from '../keeper';
 import { keepKeys } from '../keys';
 import { RANK, RunRenderer } from '../renderer';
 import { IRuns } from '../tokens';
+import { runShower } from '../view/shower';
 import { ViewRenderer } from '../view-renderer';
 import { VIEW_MIME } from '../views';
 
@@ -35,6 +36,10 @@ export const renderer: JupyterFrontEndPlugin<void> = {
       },
       RANK
     );
-    rendermime.addFactory({ safe: true, mimeTypes: [VIEW_MIME], createRenderer: () => new ViewRenderer(words) }, RANK);
+    const showRun = runs && runShower(words, () => ({ value: runs, dispose: () => undefined }));
+    rendermime.addFactory(
+      { safe: true, mimeTypes: [VIEW_MIME], createRenderer: () => new ViewRenderer(words, showRun) },
+      RANK
+    );
   }
 };

@@ -5,6 +5,7 @@ import { CompareView } from './compare';
 import { Timeline } from './timeline';
 import { TraceTable } from './trace-table';
 import type { IView, IViewOptions } from './view';
+import { openedIn, WorkflowView } from './workflow';
 
 export const VIEW_MIME = 'application/vnd.jupyter-agent.view+json';
 
@@ -12,7 +13,8 @@ const VIEWS: Readonly<Record<string, new (options: IViewOptions) => IView>> = {
   cache: CacheChart,
   compare: CompareView,
   timeline: Timeline,
-  traces: TraceTable
+  traces: TraceTable,
+  workflow: WorkflowView
 };
 
 export function isViewKind(kind: string): boolean {
@@ -25,4 +27,5 @@ export function makeView(kind: string, options: IViewOptions): IView | null {
   return View ? new View(options) : null;
 }
 
-export type { IView } from './view';
+export { openedIn };
+export type { IView, ShowRun } from './view';

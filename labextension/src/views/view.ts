@@ -7,6 +7,15 @@ import type { IWords } from '../tokens';
 /** Asks whoever tells the view; null where nobody does, as in a saved copy. */
 export type Ask = ((command: object) => Promise<unknown>) | null;
 
+/** Shows a run in a place of the page until what is returned is disposed. */
+export type ShowRun = (runId: string, place: HTMLElement) => IDisposable;
+
+/** What is open in a view, to be opened in the next one of the same. */
+export interface IOpenedPlace {
+  readonly number: number;
+  readonly hasRun: boolean;
+}
+
 export interface IView extends IDisposable {
   readonly node: HTMLElement;
 
@@ -15,9 +24,15 @@ export interface IView extends IDisposable {
 
   /** Says what is wrong with whoever tells it; null where nothing is. */
   warn(trouble: string | null): void;
+
+  /** Opens what was open before, where it can. */
+  open?(place: IOpenedPlace): Promise<void>;
 }
 
 export interface IViewOptions {
   readonly words: IWords;
   readonly ask: Ask;
+
+  /** Where the page has a gateway whose runs it can show. */
+  readonly showRun?: ShowRun | null;
 }

@@ -2,7 +2,10 @@
 
 import type { IDisposable } from '@lumino/disposable';
 
+import { foundRuns, pageGateway } from '../gateway';
+import { runShower } from '../view/shower';
 import { type IView, makeView } from '../views';
+import { holdRuns } from './held';
 import { type ILinkTimes, type ISaid, type IWidgetModel, KernelLink } from './link';
 import { type IPlacesTimes, PLACES_TIMES } from './places';
 import { words } from './words';
@@ -26,7 +29,9 @@ export class ViewWidget implements IDisposable {
     clearTimeout(this._leaving);
     this._link.resume();
     const ask = async (command: object): Promise<unknown> => (await this._link.ask({ ask: 'command', command }))[0];
-    const view = makeView(this._kind, { words, ask });
+    const hasRuns = Boolean(foundRuns() ?? pageGateway(document));
+    const showRun = hasRuns ? runShower(words, () => holdRuns(document)) : null;
+    const view = makeView(this._kind, { words, ask, showRun });
     if (!view) {
       return () => undefined;
     }
