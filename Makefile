@@ -92,7 +92,7 @@ screenshots: $(STAMPS)/test ## take the documentation's pictures anew, in a real
 	mkdir -p docs/screenshots
 	JUPYTER_AGENT_SCREENSHOTS=docs/screenshots JUPYTER_AGENT_REQUIRE=chromium \
 	  $(BIN)/python -m pytest tests/browser/test_tour.py tests/browser/test_saved.py tests/browser/test_views.py tests/browser/test_charts.py \
-	  -k "main_job or stranger_shows or test_views or test_charts"
+	  tests/browser/test_workflow.py -k "main_job or stranger_shows or test_views or test_charts or test_workflow"
 
 generate: $(STAMPS)/dev ## write the protocol's JSON Schema and TypeScript types anew
 	$(BIN)/python -m jupyter_agent.protocol.generate
