@@ -39,6 +39,9 @@ class Backend(Protocol):
     def open_engine(self) -> AsyncEngine:
         """Returns an async engine. Nothing is opened yet."""
 
+    def open_threads_engine(self) -> sa.Engine | None:
+        """Returns an engine for short transactions in threads, None where the driver itself waits well enough."""
+
     def migrating(self) -> AbstractContextManager[sa.Connection]:
         """Gives a connection for a thread, within a transaction, while nobody else migrates."""
 

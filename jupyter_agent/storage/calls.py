@@ -5,7 +5,7 @@ whoever claims it waits for the same answer.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +17,7 @@ from ..exceptions import Conflict
 from ..records import Principal, StoredCall, WorkflowRun, clean, utc_now
 from . import queries
 from .database import Database, patient
-from .spending import Decide, open_spending, run_row, settle
+from .spending import Decide, open_spending, settle, workflow_run_row
 from .workflow_tables import call_claims, call_of, call_results, call_values, workflow_run_of, workflow_runs
 
 KEYS_AT_ONCE: Final = 400
@@ -31,12 +31,23 @@ Took = tuple[int | None, float | None]
 
 class Claim(NamedTuple):
     """What a pass asks for: the first unclaimed result of a key, for a cell. With `fresh` none is taken. A `token` that
-    claimed something in this pass before has the same again."""
+    claimed something in this pass before has the same again; a miss is explained by calls of this `label`."""
 
     key: str
     cell: str | None = None
     fresh: bool = False
     token: str | None = None
+    label: str | None = None
+
+
+class Taken(NamedTuple):
+    """What became of calls that a pass asked for: each one's call, None where it has none; the places of those that
+    were started, and for what had no result the nearest earlier calls of its label."""
+
+    run: WorkflowRun
+    calls: Sequence[StoredCall | None]
+    started: Set[int]
+    nearest: Mapping[str | None, Sequence[StoredCall]]
 
 
 class SqlCalls(Database):
@@ -61,10 +72,44 @@ class SqlCalls(Database):
     @patient
     async def get_workflow_run(self, workflow_run_id: str, *, by: Principal) -> WorkflowRun:
         """Raises WorkflowRunNotFound."""
-        async with self._reading() as db:
-            return workflow_run_of(await run_row(db, workflow_run_id, by=by))
+        return workflow_run_of(await self._read(lambda db: workflow_run_row(db, workflow_run_id, by=by)))
 
     # --- claims -------------------------------------------------------------------------------------------------
+
+    async def take_calls(
+        self,
+        workflow_run_id: str,
+        wanted: Sequence[Claim],
+        *,
+        by: Principal,
+        new: Sequence[StoredCall] = (),
+        may: Callable[[int], object] = lambda _: None,
+        decide: Decide | None = None,
+    ) -> Taken:
+        """Claims for each the first result of its key that this pass has not claimed. What has none left is started
+        with the call of `new` at its place, where that is given; all of it in one transaction.
+
+        `may` is told how many calls the pass holds, and raises where that is too much; then nothing is taken. A started
+        call whose said call is `fresh` is to replace the first unclaimed result of its key. `decide` says what each reserves of the
+        pass's budget, as in `start_calls`. Raises WorkflowRunNotFound.
+        """
+
+        async def take(db: AsyncConnection) -> Taken:
+            run = workflow_run_of(await workflow_run_row(db, workflow_run_id, by=by))
+            may(int((await db.execute(_held(workflow_run_id))).scalar_one()))
+            found = await _claimed(db, run, wanted)
+            missed = [place for place, call in enumerate(found) if call is None]
+            nearest = await _nearest(db, run, {wanted[place].label for place in missed}) if missed else {}
+            started: set[int] = set()
+            if new and missed:
+                tokens = [wanted[place].token for place in missed]
+                begun = await _started(db, run, [new[place] for place in missed], tokens, decide)
+                started.update(missed)
+                for place, call in zip(missed, begun, strict=True):
+                    found[place] = call
+            return Taken(run, found, started, nearest)
+
+        return await self._write(take)
 
     async def claim_calls(
         self, workflow_run_id: str, wanted: Sequence[Claim], *, by: Principal
@@ -73,18 +118,7 @@ class SqlCalls(Database):
         none left. Raises WorkflowRunNotFound."""
 
         async def claim(db: AsyncConnection) -> Sequence[StoredCall | None]:
-            run = workflow_run_of(await run_row(db, workflow_run_id, by=by))
-            had = await _claimed_by(db, run, {one.token for one in wanted if one.token is not None})
-            left = await _unclaimed(db, run, {one.key for one in wanted if one.token not in had})
-            found: list[StoredCall | None] = []
-            new: list[tuple[StoredCall, Claim]] = []
-            for one in wanted:
-                call = had.get(one.token) if one.token is not None else None
-                if call is None and not one.fresh and left[one.key]:
-                    new.append((call := left[one.key].pop(), one))
-                found.append(call)
-            await _claim(db, run, new)
-            return found
+            return await _claimed(db, workflow_run_of(await workflow_run_row(db, workflow_run_id, by=by)), wanted)
 
         return await self._write(claim)
 
@@ -105,26 +139,8 @@ class SqlCalls(Database):
         """
 
         async def start(db: AsyncConnection) -> Sequence[StoredCall]:
-            run = workflow_run_of(await run_row(db, workflow_run_id, by=by))
-            highest = sa.select(sa.func.coalesce(sa.func.max(call_results.c.number), 0)).where(_is_in(run))
-            number = (await db.execute(highest)).scalar_one()
-            left = await _unclaimed(db, run, {call.key for call in calls if call.said.get("fresh")})
-            started = []
-            for place, call in enumerate(calls, 1):
-                old = left[call.key].pop() if call.said.get("fresh") and left[call.key] else None
-                mine = {"user_id": run.user_id, "workflow": run.workflow, "project": run.project}
-                started.append(
-                    msgspec.structs.replace(
-                        call, **mine, number=number + place, replaces=old.call_id if old is not None else None
-                    )
-                )
-            if started:
-                await db.execute(sa.insert(call_results), [call_values(call) for call in started])
-                if decide is not None:
-                    await open_spending(db, run, started, decide)
-            tokened = zip(started, tokens or [None] * len(started), strict=True)
-            await _claim(db, run, [(call, Claim(call.key, call.cell, token=token)) for call, token in tokened])
-            return started
+            run = workflow_run_of(await workflow_run_row(db, workflow_run_id, by=by))
+            return await _started(db, run, calls, tokens or [None] * len(calls), decide)
 
         return await self._write(start)
 
@@ -136,7 +152,7 @@ class SqlCalls(Database):
         WorkflowRunNotFound."""
 
         async def record(db: AsyncConnection) -> bool:
-            run = workflow_run_of(await run_row(db, workflow_run_id, by=by))
+            run = workflow_run_of(await workflow_run_row(db, workflow_run_id, by=by))
             had = await _claimed_by(db, run, set(tokens))
             new = [(call, token) for call, token in zip(calls, tokens, strict=True) if clean(token) not in had]
             if not new:
@@ -144,13 +160,13 @@ class SqlCalls(Database):
             counted = sa.select(sa.func.count()).where(call_claims.c.workflow_run_id == run.workflow_run_id)
             if (await db.execute(counted)).scalar_one() + len(new) > most:
                 return False
-            highest = sa.select(sa.func.coalesce(sa.func.max(call_results.c.number), 0)).where(_is_in(run))
+            highest = sa.select(sa.func.coalesce(sa.func.max(call_results.c.number), 0)).where(is_in(run))
             number = (await db.execute(highest)).scalar_one()
             mine = {"user_id": run.user_id, "workflow": run.workflow, "project": run.project}
             kept = [msgspec.structs.replace(call, **mine, number=number + at) for at, (call, _) in enumerate(new, 1)]
             await db.execute(sa.insert(call_results), [call_values(call) for call in kept])
             claims = [Claim(call.key, call.cell, token=token) for call, token in new]
-            await _claim(db, run, list(zip(kept, claims, strict=True)))
+            await claim_all(db, run, list(zip(kept, claims, strict=True)))
             return True
 
         return await self._write(record)
@@ -160,15 +176,15 @@ class SqlCalls(Database):
         """Returns the keys of what the workflow of a pass has stored that no run answered. Raises
         WorkflowRunNotFound."""
         async with self._reading() as db:
-            run = workflow_run_of(await run_row(db, workflow_run_id, by=by))
-            its = (_is_in(run), call_results.c.is_done, call_results.c.run_id.is_(None))
+            run = workflow_run_of(await workflow_run_row(db, workflow_run_id, by=by))
+            its = (is_in(run), call_results.c.is_done, call_results.c.run_id.is_(None))
             return list((await db.execute(sa.select(call_results.c.key).where(*its).distinct())).scalars())
 
     async def release_claims(self, workflow_run_id: str, *, by: Principal, cell: str | None = None) -> int:
         """Lets go of what a cell claimed in this pass, or of all without one; returns how many."""
 
         async def release(db: AsyncConnection) -> int:
-            await run_row(db, workflow_run_id, by=by)
+            await workflow_run_row(db, workflow_run_id, by=by)
             its = call_claims.c.workflow_run_id == workflow_run_id
             if cell is not None:
                 its &= call_claims.c.cell == clean(cell)
@@ -179,9 +195,8 @@ class SqlCalls(Database):
     @patient
     async def count_claims(self, workflow_run_id: str) -> int:
         """Returns how many calls this pass holds."""
-        counted = sa.select(sa.func.count()).where(call_claims.c.workflow_run_id == workflow_run_id)
         async with self._reading() as db:
-            return int((await db.execute(counted)).scalar_one())
+            return int((await db.execute(_held(workflow_run_id))).scalar_one())
 
     # --- results ------------------------------------------------------------------------------------------------
 
@@ -269,14 +284,8 @@ class SqlCalls(Database):
     @patient
     async def nearest_calls(self, run: WorkflowRun, labels: Iterable[str | None]) -> dict[str | None, list[StoredCall]]:
         """Returns the newest done calls of each label, newest first: what a call is compared with to explain a miss."""
-        found: dict[str | None, list[StoredCall]] = {}
         async with self._reading() as db:
-            for label in set(labels):
-                is_named = call_results.c.label.is_(None) if label is None else call_results.c.label == clean(label)
-                query = sa.select(call_results).where(_is_in(run), is_named, call_results.c.is_done)
-                rows = await db.execute(query.order_by(call_results.c.number.desc()).limit(NEAREST))
-                found[label] = [call_of(row) for row in rows.mappings()]
-        return found
+            return await _nearest(db, run, labels)
 
     async def forget_calls(self, workflow: str, project: str, *, by: Principal, label: str | None = None) -> int:
         """Deletes the results of a workflow, or those with this label; what is in flight stays. Returns how many."""
@@ -315,7 +324,7 @@ class SqlCalls(Database):
         return await self._write(trim)
 
 
-def _is_in(run: WorkflowRun) -> sa.ColumnElement[bool]:
+def is_in(run: WorkflowRun) -> sa.ColumnElement[bool]:
     return sa.and_(
         call_results.c.user_id == run.user_id,
         call_results.c.project == run.project,
@@ -323,11 +332,68 @@ def _is_in(run: WorkflowRun) -> sa.ColumnElement[bool]:
     )
 
 
-async def _unclaimed(db: AsyncConnection, run: WorkflowRun, keys: set[str]) -> defaultdict[str, list[StoredCall]]:
+def _held(workflow_run_id: str) -> sa.Select[Any]:
+    return sa.select(sa.func.count()).where(call_claims.c.workflow_run_id == workflow_run_id)
+
+
+async def _nearest(
+    db: AsyncConnection, run: WorkflowRun, labels: Iterable[str | None]
+) -> dict[str | None, list[StoredCall]]:
+    found: dict[str | None, list[StoredCall]] = {}
+    for label in set(labels):
+        is_named = call_results.c.label.is_(None) if label is None else call_results.c.label == clean(label)
+        query = sa.select(call_results).where(is_in(run), is_named, call_results.c.is_done)
+        rows = await db.execute(query.order_by(call_results.c.number.desc()).limit(NEAREST))
+        found[label] = [call_of(row) for row in rows.mappings()]
+    return found
+
+
+async def _claimed(db: AsyncConnection, run: WorkflowRun, wanted: Sequence[Claim]) -> list[StoredCall | None]:
+    had = await _claimed_by(db, run, {one.token for one in wanted if one.token is not None})
+    left = await unclaimed(db, run, {one.key for one in wanted if one.token not in had})
+    found: list[StoredCall | None] = []
+    new: list[tuple[StoredCall, Claim]] = []
+    for one in wanted:
+        call = had.get(one.token) if one.token is not None else None
+        if call is None and not one.fresh and left[one.key]:
+            new.append((call := left[one.key].pop(), one))
+        found.append(call)
+    await claim_all(db, run, new)
+    await mark_used(db, [call.call_id for call, _ in new])
+    return found
+
+
+async def _started(
+    db: AsyncConnection,
+    run: WorkflowRun,
+    calls: Sequence[StoredCall],
+    tokens: Sequence[str | None],
+    decide: Decide | None,
+) -> Sequence[StoredCall]:
+    highest = sa.select(sa.func.coalesce(sa.func.max(call_results.c.number), 0)).where(is_in(run))
+    number = (await db.execute(highest)).scalar_one()
+    fresh = {call.key for call in calls if call.said.get("fresh")}
+    left = await unclaimed(db, run, fresh) if fresh else {}
+    mine = {"user_id": run.user_id, "workflow": run.workflow, "project": run.project}
+    started = []
+    for place, call in enumerate(calls, 1):
+        old = left[call.key].pop() if call.said.get("fresh") and left[call.key] else None
+        replaces = old.call_id if old is not None else None
+        started.append(msgspec.structs.replace(call, **mine, number=number + place, replaces=replaces))
+    if started:
+        await db.execute(sa.insert(call_results), [call_values(call) for call in started])
+        if decide is not None:
+            await open_spending(db, run, started, decide)
+    tokened = zip(started, tokens, strict=True)
+    await claim_all(db, run, [(call, Claim(call.key, call.cell, token=token)) for call, token in tokened])
+    return started
+
+
+async def unclaimed(db: AsyncConnection, run: WorkflowRun, keys: set[str]) -> defaultdict[str, list[StoredCall]]:
     """Returns the results of each key that this pass has not claimed, the first one last."""
     left: defaultdict[str, list[StoredCall]] = defaultdict(list)
     its = sa.and_(call_claims.c.call_id == call_results.c.call_id, call_claims.c.workflow_run_id == run.workflow_run_id)
-    free = sa.select(call_results).where(_is_in(run), sa.not_(sa.exists().where(its)))
+    free = sa.select(call_results).where(is_in(run), sa.not_(sa.exists().where(its)))
     ordered = sorted(keys)
     for at in range(0, len(ordered), KEYS_AT_ONCE):
         query = free.where(call_results.c.key.in_(ordered[at : at + KEYS_AT_ONCE]))
@@ -351,7 +417,7 @@ async def _claimed_by(db: AsyncConnection, run: WorkflowRun, tokens: set[str]) -
     return found
 
 
-async def _claim(db: AsyncConnection, run: WorkflowRun, claimed: Sequence[tuple[StoredCall, Claim]]) -> None:
+async def claim_all(db: AsyncConnection, run: WorkflowRun, claimed: Sequence[tuple[StoredCall, Claim]]) -> None:
     if not claimed:
         return
     now = utc_now()
@@ -365,9 +431,12 @@ async def _claim(db: AsyncConnection, run: WorkflowRun, claimed: Sequence[tuple[
             for call, one in claimed
         ],
     )  # fmt: skip
-    names = [call.call_id for call, _ in claimed]
-    for at in range(0, len(names), KEYS_AT_ONCE):
-        its = call_results.c.call_id.in_(names[at : at + KEYS_AT_ONCE])
+
+
+async def mark_used(db: AsyncConnection, call_ids: Sequence[str]) -> None:
+    now = utc_now()
+    for at in range(0, len(call_ids), KEYS_AT_ONCE):
+        its = call_results.c.call_id.in_(call_ids[at : at + KEYS_AT_ONCE])
         await db.execute(sa.update(call_results).where(its).values(used_at=now))
 
 

@@ -224,8 +224,9 @@ class RowStore(Protocol):
     async def delete_thread(self, thread_id: str, *, by: Principal) -> Sequence[str]:
         """Deletes the thread and its rows; returns the ids of its runs. Raises RunActive while one is active."""
 
-    async def create_run(self, run: Run, *, holder: Holder | None = None) -> Run:
-        """Inserts a pending run, with `holder` leased under FIRST_LEASE_NO. Raises ThreadBusy when its thread has an
+    async def create_run(self, run: Run, *, holder: Holder | None = None, thread: Thread | None = None) -> Run:
+        """Inserts a pending run, and the thread that it begins where one is given; with `holder` it is leased under
+        FIRST_LEASE_NO. Raises ThreadBusy when its thread has an
         active one and this run is not `queued`."""
 
     async def get_run(self, run_id: str, *, by: Principal) -> Run: ...
@@ -266,6 +267,9 @@ class RowStore(Protocol):
 
         Raises LeaseLost, and writes nothing, unless each run is leased under its number, or without one by nobody.
         """
+
+    async def save_detail(self, run_id: str, detail_blob: str, *, lease_no: int | None = None) -> None:
+        """Says where an ended run is archived. Raises LeaseLost, like `project`."""
 
     async def restore_run(
         self,

@@ -23,6 +23,7 @@ from ..records import Feedback, Page, Run, Thread
 from .backend import Backend, Disconnected
 from .backends import backend_of
 from .cursors import Key, decode_cursor, encode_cursor
+from .in_thread import Threads
 from .listing import newest
 from .migrations import migrate
 from .tables import Row
@@ -75,12 +76,15 @@ class Database:
     def __init__(self, where: Path | str | Backend) -> None:
         self.backend = backend_of(where)
         self._engine: AsyncEngine | None = None
+        self._threads: Threads | None = None
         self._gate = asyncio.Lock()
         self._forgetting: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         await asyncio.to_thread(migrate, self.backend)
         self._engine = self.backend.open_engine()
+        if (threaded := self.backend.open_threads_engine()) is not None:
+            self._threads = Threads(threaded, writing=self.backend.writing)
 
     async def forget(self) -> None:
         if not await self._empty_log() and (self._forgetting is None or self._forgetting.done()):
@@ -114,7 +118,9 @@ class Database:
         if self._engine is not None:
             async with self._gate:
                 await self._engine.dispose()
-            self._engine = None
+                if self._threads is not None:
+                    await asyncio.to_thread(self._threads.close)
+            self._engine = self._threads = None
 
     def _opened(self) -> AsyncEngine:
         if self._engine is None:
@@ -127,6 +133,17 @@ class Database:
             async with self._opened().connect() as plain:
                 options = self.backend.reading
                 yield await plain.execution_options(**options) if options else plain
+        except self.backend.faults as fault:
+            raise self.backend.fault(fault) from fault
+
+    async def _read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Does short reading on one state of the database. Raises StorageError."""
+        self._opened()
+        if self._threads is None:
+            async with self._reading() as db:
+                return await work(db)
+        try:
+            return await self._threads.read(work)
         except self.backend.faults as fault:
             raise self.backend.fault(fault) from fault
 
@@ -169,12 +186,16 @@ class Database:
         stamp: int | None = None
         done: list[T] = []
         try:
-            async with self._opened().connect() as plain:
-                db = await plain.execution_options(**backend.writing)
-                async with db.begin():
-                    done.append(await work(db))
-                    stamp = await backend.stamp(db)
-                    failpoint("rows.before_commit")
+            engine = self._opened()
+            if self._threads is not None:
+                done.append(await self._threads.write(work))
+            else:
+                async with engine.connect() as plain:
+                    db = await plain.execution_options(**backend.writing)
+                    async with db.begin():
+                        done.append(await work(db))
+                        stamp = await backend.stamp(db)
+                        failpoint("rows.before_commit")
         except sa.exc.IntegrityError as fault:
             raise Clash(f"The database {backend.name} refused a row that breaks a rule: {_rule(fault)}.") from fault
         except backend.faults as fault:

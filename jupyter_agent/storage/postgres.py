@@ -109,6 +109,9 @@ class PostgresServer:
         """Returns an engine for threads."""
         return sa.create_engine(self.url, hide_parameters=True, connect_args=CONNECT, **options)
 
+    def open_threads_engine(self) -> sa.Engine | None:
+        return None
+
     @contextmanager
     def migrating(self) -> Iterator[sa.Connection]:
         engine = self.open_blocking_engine(poolclass=sa.pool.NullPool)

@@ -327,33 +327,38 @@ async def restore_thread(db: AsyncConnection, run: Run) -> None:
         await db.execute(sa.insert(threads).values(**thread_values(made)))
 
 
-def _state_of_threads() -> sa.Select[Any]:
-    of_thread = runs.c.thread_id == threads.c.thread_id
-    active = sa.select(runs.c.status).where(of_thread, runs.c.status.in_(ACTIVE_STATUSES), sa.not_(runs.c.queued))
-    latest = sa.select(runs.c.status).where(of_thread).order_by(runs.c.created_at.desc(), runs.c.run_id.desc())
-    last_change = sa.select(sa.func.max(runs.c.updated_at)).where(of_thread)
-    told = (active.limit(1), latest.limit(1), last_change)
-    return sa.select(threads.c.status, threads.c.updated_at, *(query.scalar_subquery() for query in told))
-
-
-_STATE_OF_THREADS: Final = _state_of_threads()
+_ITS_RUNS: Final = runs.c.thread_id == threads.c.thread_id
+_THREAD_NOW: Final = sa.select(
+    threads.c.status,
+    threads.c.updated_at,
+    sa.select(sa.func.max(runs.c.updated_at)).where(_ITS_RUNS).scalar_subquery().label("last_change"),
+    sa.select(runs.c.status)
+    .where(_ITS_RUNS, runs.c.status.in_(ACTIVE_STATUSES), sa.not_(runs.c.queued))
+    .limit(1)
+    .scalar_subquery()
+    .label("going_on"),
+    sa.select(runs.c.status)
+    .where(_ITS_RUNS)
+    .order_by(runs.c.created_at.desc(), runs.c.run_id.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("ended"),
+).where(threads.c.thread_id == sa.bindparam("its_thread_id"))
 
 
 async def update_threads(db: AsyncConnection, thread_ids: Iterable[str]) -> None:
     """Sets the status of threads from their runs, and the time of their last change."""
     for thread_id in sorted(set(thread_ids)):
-        is_it = threads.c.thread_id == thread_id
-        found = (await db.execute(_STATE_OF_THREADS.where(is_it))).first()
-        if found is None:
+        row = (await db.execute(_THREAD_NOW, {"its_thread_id": thread_id})).mappings().first()
+        if row is None:
             continue
-        status, updated_at, active, latest, last_change = found
         values: dict[str, Any] = {}
-        if (now := _thread_status(active, latest)) != status:
-            values["status"] = now
-        if last_change is not None and last_change > updated_at:
-            values["updated_at"] = last_change
+        if (status := _thread_status(row["going_on"], row["ended"])) != row["status"]:
+            values["status"] = status
+        if row["last_change"] is not None and row["last_change"] > row["updated_at"]:
+            values["updated_at"] = row["last_change"]
         if values:
-            await db.execute(sa.update(threads).where(is_it).values(**values))
+            await db.execute(sa.update(threads).where(threads.c.thread_id == thread_id).values(**values))
 
 
 def _thread_status(active: str | None, latest: str | None) -> ThreadStatus:

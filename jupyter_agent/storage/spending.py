@@ -114,7 +114,7 @@ class SqlSpending(Database):
     async def ledger(self, workflow_run_id: str, *, by: Principal) -> Ledger:
         """Returns how a pass stands. Raises WorkflowRunNotFound."""
         async with self._reading() as db:
-            return await ledger_of(db, workflow_run_of(await run_row(db, workflow_run_id, by=by)))
+            return await ledger_of(db, workflow_run_of(await workflow_run_row(db, workflow_run_id, by=by)))
 
     @patient
     async def past_calls(self, run: WorkflowRun) -> Sequence[PastCall]:
@@ -164,11 +164,11 @@ class SqlSpending(Database):
         """Gives a pass another budget, from now on. Raises WorkflowRunNotFound."""
 
         async def change(db: AsyncConnection) -> WorkflowRun:
-            await run_row(db, workflow_run_id, by=by)
+            await workflow_run_row(db, workflow_run_id, by=by)
             its = workflow_runs.c.workflow_run_id == clean(workflow_run_id)
             values = {"budget_tokens": budget.tokens, "budget_cost": budget.cost, "updated_at": utc_now()}
             await db.execute(sa.update(workflow_runs).where(its).values(**values))
-            return workflow_run_of(await run_row(db, workflow_run_id, by=by))
+            return workflow_run_of(await workflow_run_row(db, workflow_run_id, by=by))
 
         return await self._write(change)
 
@@ -237,7 +237,7 @@ async def _past(db: AsyncConnection, run: WorkflowRun) -> Sequence[PastCall]:
     return [PastCall(key, label, int(tokens), cost, seconds) for key, label, tokens, cost, seconds in rows]
 
 
-async def run_row(db: AsyncConnection, workflow_run_id: str, *, by: Principal) -> Row:
+async def workflow_run_row(db: AsyncConnection, workflow_run_id: str, *, by: Principal) -> Row:
     """Returns a pass's row. Raises WorkflowRunNotFound, for another's too."""
     its = workflow_runs.c.workflow_run_id == clean(workflow_run_id)
     row = await queries.first(db, sa.select(workflow_runs).where(queries.is_of(workflow_runs, by), its))

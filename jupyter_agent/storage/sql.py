@@ -31,8 +31,8 @@ from ..records import (
     utc_now,
 )
 from . import queries
+from .ahead import SqlAhead
 from .asks import SqlAsks
-from .calls import SqlCalls
 from .contract import FIRST_LEASE_NO, Holder
 from .cursors import Key, encode_cursor
 from .database import Clash, checked, numbers_after, patient
@@ -66,7 +66,7 @@ from .tables import (
 )
 
 
-class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlows, SqlCalls, SqlHeadless, SqlSpending):
+class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlows, SqlAhead, SqlHeadless, SqlSpending):
     """The RowStore over a database. Raises StorageError for whatever the database cannot do."""
 
     # --- threads ------------------------------------------------------------------------------------------------
@@ -136,11 +136,14 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlow
 
     # --- runs ---------------------------------------------------------------------------------------------------
 
-    async def create_run(self, run: Run, *, holder: Holder | None = None) -> Run:
+    async def create_run(self, run: Run, *, holder: Holder | None = None, thread: Thread | None = None) -> Run:
         async def create(db: AsyncConnection) -> Run:
-            thread = await queries.first(db, sa.select(threads).where(threads.c.thread_id == run.thread_id))
-            if thread is None or thread["user_id"] != run.user_id:
-                raise ThreadNotFound(f"There is no thread {run.thread_id!r}.")
+            if thread is not None:
+                await db.execute(sa.insert(threads).values(**thread_values(thread)))
+            else:
+                there = await queries.first(db, sa.select(threads).where(threads.c.thread_id == run.thread_id))
+                if there is None or there["user_id"] != run.user_id:
+                    raise ThreadNotFound(f"There is no thread {run.thread_id!r}.")
             if await queries.first(db, sa.select(runs.c.run_id).where(runs.c.run_id == run.run_id)):
                 raise Conflict(f"There is a run {run.run_id!r} already.")
             lease: dict[str, Any] = {}
@@ -162,8 +165,7 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlow
 
     @patient
     async def get_run(self, run_id: str, *, by: Principal) -> Run:
-        async with self._reading() as db:
-            return run_of(await queries.run_row(db, run_id, by=by))
+        return run_of(await self._read(lambda db: queries.run_row(db, run_id, by=by)))
 
     @patient
     async def list_runs(
@@ -224,6 +226,13 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlow
 
         await self._write(project)
 
+    async def save_detail(self, run_id: str, detail_blob: str, *, lease_no: int | None = None) -> None:
+        async def save(db: AsyncConnection) -> None:
+            values = {"detail_blob": detail_blob, "status": runs.c.status}
+            await queries.update_run(db, run_id, values, lease_no=lease_no)
+
+        await self._write(save)
+
     async def restore_run(
         self,
         run: Run,
@@ -259,8 +268,10 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlow
 
     @patient
     async def run_totals(self, run_id: str, *, by: Principal) -> RunTotals:
-        async with self._reading() as db:
+        async def total(db: AsyncConnection) -> RunTotals:
             return await queries.totals(db, await queries.run_row(db, run_id, by=by))
+
+        return await self._read(total)
 
     async def delete_run(self, run_id: str, *, by: Principal) -> None:
         async def delete(db: AsyncConnection) -> None:
@@ -406,5 +417,7 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlow
                     yield key, run_id
 
     async def _all(self, query: sa.Select[Any]) -> list[Run]:
-        async with self._reading() as db:
+        async def read(db: AsyncConnection) -> list[Run]:
             return [run_of(row) for row in (await db.execute(query)).mappings()]
+
+        return await self._read(read)

@@ -20,6 +20,7 @@ from ..facts.query import SQLITE, Words
 from .backend import to_json
 from .clock import machine_clock
 from .faults import storage_fault
+from .in_thread import READERS
 from .reading import ProcessReader
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,23 @@ class SqliteFile:
             pool_timeout=60,
         )
         _prepare(engine.sync_engine, is_shared=is_shared)
+        return engine
+
+    def open_threads_engine(self) -> sa.Engine | None:
+        if is_on_network(self.path):
+            # The one connection that has the file there has it for itself.
+            return None
+        engine = sa.create_engine(
+            sa.URL.create("sqlite", database=str(self.path)),
+            hide_parameters=True,
+            json_serializer=to_json,
+            json_deserializer=msgspec.json.decode,
+            connect_args={"check_same_thread": False},
+            poolclass=sa.pool.QueuePool,
+            pool_size=READERS + 1,
+            max_overflow=0,
+        )
+        _prepare(engine, is_shared=False)
         return engine
 
     @contextmanager
