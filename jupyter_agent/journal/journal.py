@@ -85,6 +85,12 @@ class Journal:
             await asyncio.shield(opening)
         return self._live[run_id].transcript
 
+    async def create(self, run_id: str) -> Transcript:
+        """Takes the journal of a run that was never written to, as `open` does, without a look for what there is."""
+        self._opening[run_id] = asyncio.create_task(self._open(run_id, repair=False, is_new=True))
+        await asyncio.shield(self._opening[run_id])
+        return self._live[run_id].transcript
+
     async def repair_damaged(self, run_id: str) -> Transcript:
         """Opens a journal that JournalDamaged was raised for: the file is set aside, what was good before stays."""
         return await self.open(run_id, quarantine=True)
@@ -187,7 +193,8 @@ class Journal:
         The caller saves the key on the run's row and then calls `remove_lines`. Raises RunActive for a run that is
         not complete, RunNotFound, StorageError.
         """
-        if not await self._has_lines(run_id) and (key := await self._detail_key(run_id)) is not None:
+        is_open = run_id in self._live
+        if not is_open and not await self._has_lines(run_id) and (key := await self._detail_key(run_id)) is not None:
             return key
         data = await asyncio.to_thread(self._bytes_of, run_id)
         transcript, places, blobs, _ = await asyncio.to_thread(fold, run_id, batches(data))
@@ -195,7 +202,9 @@ class Journal:
             raise RunActive(f"Run {run_id} is {transcript.status}: only what has ended can be archived.")
         events = await self._blobs.put(data)
         failpoint("archive.events_kept")
-        row = await self._observer.row(run_id) if self._observer else None
+        # Only a run whose beginning is lost needs its row for it.
+        is_whole = transcript.started is not None
+        row = await self._observer.row(run_id) if self._observer and not is_whole else None
         detail = detail_of(transcript, row, events=events, last_event_id=places.id_of(places.last) or "")
         key = await self._blobs.put(msgspec.json.encode(detail))
         failpoint("archive.detail_kept")
@@ -297,13 +306,14 @@ class Journal:
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    async def _open(self, run_id: str, *, repair: bool) -> None:
+    async def _open(self, run_id: str, *, repair: bool, is_new: bool = False) -> None:
         try:
-            if not await self._has_lines(run_id) and await self._detail_key(run_id) is not None:
+            if not is_new and not await self._has_lines(run_id) and await self._detail_key(run_id) is not None:
                 raise RunFinished(f"Run {run_id} is over and archived: nothing can be appended to it.")
             writer = await asyncio.to_thread(self.lines.open, run_id, repair=repair)
             try:
-                folded = await self._fold(run_id)
+                is_empty = is_new and writer.recovered.next_seq == 1
+                folded = fold(run_id, ()) if is_empty else await self._fold(run_id)
             except BaseException:
                 writer.close()
                 raise

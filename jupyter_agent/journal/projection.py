@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 TRY_AGAIN_S: Final = 1.0
 TRY_AGAIN_AT_MOST_S: Final = 30.0
+GATHER_S: Final = 0.02
+"""How long what is to be written waits for more of it, unless somebody waits for the rows."""
 
 _MATTERS: Final = frozenset(
     {
@@ -132,6 +134,12 @@ class Projection:
             return None
 
     async def refer(self, transcript: Transcript, keys: Iterable[str]) -> None:
+        if (notes := self._notes.get(transcript.run_id)) is not None:
+            # Together with what else there is to write of it.
+            notes.refs.update(keys)
+            self._dirty.add(transcript.run_id)
+            await self.settle(transcript.run_id)
+            return
         run = await self._row(transcript)
         if run is not None:
             await self._rows.project((), (), [(key, run.run_id, run.user_id) for key in keys])
@@ -168,6 +176,8 @@ class Projection:
         """Writes until nothing is left. While the database fails it tries again, by the clock or when asked."""
         pause_s = TRY_AGAIN_S
         while self._dirty:
+            # A short run says most of what there is to say within a moment: then all of it is one write.
+            await self._pause(GATHER_S)
             self._writing, self._dirty = self._dirty, set()
             self._faults = await self._attempt(sorted(self._writing))
             self._writing = set()

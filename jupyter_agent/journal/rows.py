@@ -60,7 +60,7 @@ def row_of(transcript: Transcript, previous: Run | None = None) -> Run:
         message_count=bool(run.input) + transcript.model_call_count,
         helper_tokens=transcript.helper_usage.total_tokens,
         helper_cost=transcript.helper_usage.cost,
-        first_human_message=_first_words(run),
+        first_human_message=first_words(run),
         last_ai_message=transcript.text[:LAST_MESSAGE_CHARS] or None,
         error_code=error.code if error else None,
         error_message=error.message if error else None,
@@ -100,7 +100,8 @@ def _own_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return dict(own)
 
 
-def _first_words(run: Run) -> str | None:
+def first_words(run: Run) -> str | None:
+    """Returns the beginning of what a person said first in a run."""
     text = "\n".join(part.text for part in run.input if isinstance(part, Text))
     return text[:FIRST_MESSAGE_CHARS] or None
 

@@ -16,6 +16,9 @@ from ..records import Usage
 PRICED_AS = {"google-gla": "google", "openai-chat": "openai", "openai-responses": "openai"}
 """Providers that the price list knows by another name."""
 
+UNPRICED = ("replay", "echo")
+"""What looks like a provider and is a model with a setting."""
+
 MILLION = 1_000_000
 
 
@@ -56,9 +59,14 @@ class Prices:
         if (price := self._overrides.get(model_name)) is not None:
             return price.cost(usage)
         provider, colon, model = model_name.partition(":")
-        if not colon or provider in ("replay", "echo"):
+        if not colon or provider in UNPRICED:
             return None
         return _listed_cost(PRICED_AS.get(provider, provider), model, usage)
+
+    def needs_list(self, model_name: str) -> bool:
+        """Tells whether the price list is asked about this model: the others are priced at once."""
+        provider, colon, _ = model_name.partition(":")
+        return model_name not in self._overrides and bool(colon) and provider not in UNPRICED
 
 
 def context_window(model_name: str) -> int | None:

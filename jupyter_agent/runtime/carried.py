@@ -64,11 +64,15 @@ class Carried:
             del self.turns[run_id]
             begun.set()
 
-    async def launch(self, run: Run) -> None:
-        """Begins to carry a run out, or goes on with it. Raises what preparing it raises; then it is given back."""
+    async def launch(self, run: Run, *, is_first: bool = False) -> None:
+        """Begins to carry a run out, or goes on with it; `is_first` says that it is its thread's first.
+
+        Raises what preparing it raises; then it is given back."""
         grants = self._thread_grants.setdefault(run.thread_id, set())
         try:
-            active = await prepare(run, means=self._means, toolbox=self._toolbox, thread_grants=grants)
+            active = await prepare(
+                run, means=self._means, toolbox=self._toolbox, thread_grants=grants, is_first=is_first
+            )
         except BaseException:
             await self.give_back(run.run_id)
             raise

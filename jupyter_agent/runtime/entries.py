@@ -7,7 +7,7 @@ import msgspec
 
 from .. import events as ev
 from ..exceptions import InvalidRequest, LeaseLost, StorageError, ThreadBusy
-from ..journal import Projection
+from ..journal.rows import first_words
 from ..records import SYSTEM, Fork, Multitask, Principal, Run, RunRequest, RunStatus, Text, Thread, new_id, utc_now
 from ..storage.clock import machine_clock
 from ..storage.contract import LineStore
@@ -24,21 +24,19 @@ TITLE_CHARS: Final = 80
 class Entries:
     """Enters runs into the store, in an order that a crash can cut anywhere."""
 
-    def __init__(self, means: Means, *, lines: LineStore, carried: Carried, room: Room, projection: Projection) -> None:
+    def __init__(self, means: Means, *, lines: LineStore, carried: Carried, room: Room) -> None:
         self._means = means
         self._lines = lines
         self._carried = carried
         self._room = room
-        self._projection = projection
 
     async def thread_for(self, request: RunRequest, *, by: Principal, title: str | None = None) -> Thread:
-        """Returns the thread that the request names, or a new one, called after its first words or by this title.
-        Raises ThreadNotFound."""
+        """Returns the thread that the request names, or one that `create` is to make, called after its first words or
+        by this title. Raises ThreadNotFound."""
         title = _text_of(request)[:TITLE_CHARS].strip() or title
         if request.thread_id is None:
             now = utc_now()
-            thread = Thread(thread_id=new_id("thr"), user_id=by.user_id, title=title, created_at=now, updated_at=now)
-            return await self._means.rows.create_thread(thread)
+            return Thread(thread_id=new_id("thr"), user_id=by.user_id, title=title, created_at=now, updated_at=now)
         thread = await self._means.rows.get_thread(request.thread_id, by=by)
         if thread.title is None and title is not None:
             thread = await self._means.rows.update_thread(thread.thread_id, by=by, title=title)
@@ -47,16 +45,16 @@ class Entries:
     async def create(
         self, request: RunRequest, thread: Thread, *, run_id: str, model: str, by: Principal, fork: Fork | None = None
     ) -> Run:
-        """Makes a run durable and returns it; a busy thread has it `queued`, as its strategy says.
+        """Makes a run durable, with its thread where the request names none, and returns it; a busy thread has it
+        `queued`, as its strategy says.
 
         Raises ThreadBusy, InvalidRequest, StorageError; then there is no such run.
         """
         run = await self._insert(request, thread, run_id=run_id, model=model, by=by, fork=fork)
         try:
             started = await self._first_event(run, request, fork)
-            await self._means.journal.open(run.run_id)
+            await self._means.journal.create(run.run_id)
             await self._means.journal.append(run.run_id, started)
-            await self._projection.settle(run.run_id)
         except BaseException:
             await self.forget(run)
             raise
@@ -88,10 +86,12 @@ class Entries:
             forked_from_turn=fork.turn if fork else None,
             past_blob=fork.past if fork else None,
         )
+        run = msgspec.structs.replace(run, first_human_message=first_words(run))
+        new = thread if request.thread_id is None else None
         while True:
             asked_at = machine_clock()
             try:
-                created = await self._means.rows.create_run(run, holder=self._means.leases.holder)
+                created = await self._means.rows.create_run(run, holder=self._means.leases.holder, thread=new)
                 self._means.leases.created(run.run_id, asked_at=asked_at)
                 return created
             except ThreadBusy:

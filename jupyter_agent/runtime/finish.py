@@ -6,12 +6,10 @@ error (if any) → status → rows → session_complete → archive → rows →
 import asyncio
 import logging
 
-import msgspec
-
 from .. import events as ev
 from ..exceptions import AgentError, StorageError
 from ..journal import Projection
-from ..records import SYSTEM, RunStatus
+from ..records import RunStatus
 from ..transcript import Transcript
 from .active import Means
 
@@ -79,10 +77,8 @@ async def _write_end(
 
 
 async def _put_away(run_id: str, *, means: Means, projection: Projection) -> None:
-    await projection.settle(run_id)
     detail = await means.journal.archive(run_id)
-    row = await means.rows.get_run(run_id, by=SYSTEM)
-    ended = msgspec.structs.replace(row, detail_blob=detail)
-    await means.rows.save_run(ended, lease_no=means.leases.number(run_id))
+    await projection.settle(run_id)
+    await means.rows.save_detail(run_id, detail, lease_no=means.leases.number(run_id))
     await means.journal.remove_lines(run_id)
     await means.journal.close(run_id)

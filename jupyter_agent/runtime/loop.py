@@ -195,8 +195,12 @@ async def _commit_answer(run: ActiveRun, answer: Answer, asked: "_Asked", *, is_
     name = (answer.finished.model if answer.finished else None) or run.model.name
     usage = answer.usage
     if usage.cost is None:
-        # In a thread: the price list is read when it is first needed, which takes a while.
-        cost = await asyncio.to_thread(run.means.prices.cost, run.model.name, usage)
+        prices = run.means.prices
+        if prices.needs_list(run.model.name):
+            # In a thread: the list is read when it is first needed, which takes a while.
+            cost = await asyncio.to_thread(prices.cost, run.model.name, usage)
+        else:
+            cost = prices.cost(run.model.name, usage)
         usage = msgspec.structs.replace(usage, cost=cost)
     await answer.show_usage(usage, is_final=True)
     return await _commit(

@@ -47,9 +47,15 @@ def _tools(request: RunRequest, model: str, *, means: Means, toolbox: Toolbox) -
 
 
 async def prepare(
-    run: Run, *, means: Means, toolbox: Toolbox, thread_grants: set[tuple[str, tuple[str, ...]]]
+    run: Run,
+    *,
+    means: Means,
+    toolbox: Toolbox,
+    thread_grants: set[tuple[str, tuple[str, ...]]],
+    is_first: bool = False,
 ) -> ActiveRun:
-    """Returns the run ready to be carried on from wherever its journal stands."""
+    """Returns the run ready to be carried on from wherever its journal stands. Before the first one of a thread
+    nothing was said."""
     transcript = means.journal.transcript(run.run_id) or await means.journal.open(run.run_id)
     started = transcript.started
     if started is None:
@@ -75,7 +81,7 @@ async def prepare(
         meter=meter,
         transcript=transcript,
         turns=turns,
-        past=await thread_messages(run, rows=means.rows, journal=means.journal, blobs=means.blobs),
+        past=[] if is_first else await thread_messages(run, rows=means.rows, journal=means.journal, blobs=means.blobs),
         input=await expand_input(started.input, means.blobs),
         thread_grants=thread_grants,
     )

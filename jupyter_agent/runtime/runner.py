@@ -10,8 +10,9 @@ from typing import Literal
 
 import msgspec
 
-from ..exceptions import Conflict, Forbidden, RunNotFound, StorageError
+from ..exceptions import Conflict, Forbidden, JournalDamaged, RunNotFound, StorageError
 from ..journal import Journal, Projection
+from ..journal.rows import row_of
 from ..models.contract import Models
 from ..models.prices import Prices
 from ..records import SYSTEM, Fork, ForkRequest, Principal, Run, RunRequest, RunStatus, clean, new_id
@@ -71,7 +72,7 @@ class Runner:
         self._carried = carried = Carried(means, toolbox=toolbox, projection=projection)
         self._people = people = People(carried, rows=rows, journal=journal, leases=leases)
         self._room = room = Room(carried, rows=rows, leases=leases, interrupt=people.interrupt)
-        self._entries = Entries(means, lines=storage.lines, carried=carried, room=room, projection=projection)
+        self._entries = Entries(means, lines=storage.lines, carried=carried, room=room)
         self._takeover = Takeover(means, lines=storage.lines, carried=carried, room=room, entries=self._entries)
         leases.on_lost, carried.on_over = carried.let_go, room.start_next
         self._watchers: list[Watcher] = []
@@ -94,13 +95,13 @@ class Runner:
 
     # --- start ----------------------------------------------------------------------------------------------
 
-    async def start(self, request: RunRequest, *, by: Principal) -> Run:
-        """Starts a run and returns it: durable, before its first model call.
+    async def start(self, request: RunRequest, *, by: Principal, run_id: str | None = None) -> Run:
+        """Starts a run and returns it: durable, before its first model call. A `run_id` is one that nobody has.
 
         Raises InvalidRequest, UnknownModel, BadCredentials, ThreadNotFound, ThreadBusy, StorageError; then nothing
         was started.
         """
-        return await self._begin(request, by=by)
+        return await self._begin(request, by=by, run_id=run_id or new_id("run"))
 
     async def fork(self, run_id: str, wish: ForkRequest, *, by: Principal) -> Run:
         """Starts a run on a thread of its own that begins before a turn of another one, which stays as it is. What
@@ -113,10 +114,10 @@ class Runner:
         forked = await self._rows.get_run(run_id, by=by)
         request, fork = await fork_of(forked, wish, means=self._means, by=by)
         thread = await self._rows.get_thread(forked.thread_id, by=by)
-        return await self._begin(request, by=by, fork=fork, title=thread.title)
+        return await self._begin(request, by=by, run_id=new_id("run"), fork=fork, title=thread.title)
 
     async def _begin(
-        self, request: RunRequest, *, by: Principal, fork: Fork | None = None, title: str | None = None
+        self, request: RunRequest, *, by: Principal, run_id: str, fork: Fork | None = None, title: str | None = None
     ) -> Run:
         if self._carried.is_closing:
             raise Conflict("The server is shutting down. Start the run again in a moment.")
@@ -124,12 +125,12 @@ class Runner:
         model = request.model or self._means.models.default
         check(request, model, means=self._means, toolbox=self._toolbox, fork=fork)
         thread = await self._entries.thread_for(request, by=by, title=title)
-        with self._carried.being_started(run_id := new_id("run")):
+        with self._carried.being_started(run_id):
             run = await self._entries.create(request, thread, run_id=run_id, model=model, by=by, fork=fork)
             self._tell(run, "created")
-            return await self._place(run, by=by)
+            return await self._place(run, by=by, is_first=request.thread_id is None and fork is None)
 
-    async def _place(self, run: Run, *, by: Principal) -> Run:
+    async def _place(self, run: Run, *, by: Principal, is_first: bool) -> Run:
         """Has a run that is written down take its place, or wait for it."""
         if run.queued and run.multitask in MAKING_ROOM:
             await self._room.take_place(run, by=by)
@@ -140,7 +141,7 @@ class Runner:
         if run.queued and self._carried.turns[run.run_id].is_set():
             run = msgspec.structs.replace(run, queued=False)
         if not run.queued:
-            await self._carried.launch(run)
+            await self._carried.launch(run, is_first=is_first)
         return run
 
     def _told_status(self, run_id: str, status: RunStatus) -> None:
@@ -149,9 +150,11 @@ class Runner:
     async def _tell_status(self, run_id: str, status: RunStatus) -> None:
         if not self._watchers:
             return
+        active = self._carried.active.get(run_id)
         try:
-            run = await self._rows.get_run(run_id, by=SYSTEM)
-        except (RunNotFound, StorageError):
+            # What is being carried out needs no look into the rows.
+            run = row_of(active.transcript) if active is not None else await self._rows.get_run(run_id, by=SYSTEM)
+        except (RunNotFound, StorageError, JournalDamaged):
             return
         self._tell(msgspec.structs.replace(run, status=status), "status")
 

@@ -90,8 +90,8 @@ class SqlCalls(Database):
         with the call of `new` at its place, where that is given; all of it in one transaction.
 
         `may` is told how many calls the pass holds, and raises where that is too much; then nothing is taken. A started
-        call whose said call is `fresh` is to replace the first unclaimed result of its key. `decide` says what each reserves of the
-        pass's budget, as in `start_calls`. Raises WorkflowRunNotFound.
+        call whose said call is `fresh` is to replace the first unclaimed result of its key. `decide` says what each
+        reserves of the pass's budget, as in `start_calls`. Raises WorkflowRunNotFound.
         """
 
         async def take(db: AsyncConnection) -> Taken:
