@@ -5,6 +5,7 @@ which a slow processor does 10 MB well within 50 ms.
 """
 
 import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -149,6 +150,8 @@ def _feed_column(column: Any, take: Take) -> None:
     take(f"\0{kind}\0{len(column)}\0".encode())
     if getattr(kind, "kind", "O") in _NUMBERS and type(kind).__module__.startswith("numpy"):
         _feed_array(column.to_numpy(), take)
+    elif getattr(kind, "storage", None) == "pyarrow":
+        _feed_strings(column.array.__arrow_array__(), take)
     else:
         _feed_values(column.tolist() if hasattr(column, "tolist") else column.to_list(), take)
 
@@ -161,6 +164,31 @@ def _feed_array(array: Any, take: Take) -> None:
         take(memoryview(array).cast("B") if array.size else b"")
     else:
         take(array.tobytes())
+
+
+def _feed_strings(strings: Any, take: Take) -> None:
+    """Texts that Arrow keeps one behind the other: their lengths, which of them are missing, and all their bytes. How
+    they are sliced and chunked does not count."""
+    chunks = [strings] if not hasattr(strings, "chunks") else strings.chunks
+    for part in ("lengths", "missing", "bytes"):
+        take(f"\0{part}\0".encode())
+        for chunk in chunks:
+            if part == "missing":
+                if strings.null_count:
+                    take(chunk.is_null().to_numpy(zero_copy_only=False).tobytes())
+                continue
+            # What a missing text has in its place is nothing.
+            filled = chunk.fill_null("") if chunk.null_count else chunk
+            if not len(filled):
+                continue
+            numpy = sys.modules["numpy"]  # whoever has such a table has loaded it
+            kind = numpy.int64 if str(filled.type).startswith("large") else numpy.int32
+            _, ends, data = filled.buffers()
+            places = numpy.frombuffer(ends, kind)[filled.offset : filled.offset + len(filled) + 1]
+            if part == "lengths":
+                take(memoryview(numpy.diff(places).astype(numpy.int64)).cast("B"))
+            else:
+                take(memoryview(data)[places[0] : places[-1]] if data is not None else b"")
 
 
 def _feed_values(values: list[Any], take: Take) -> None:

@@ -101,3 +101,14 @@ def test_the_model_is_told_the_head_and_not_the_data():
     told = attachment(pd.DataFrame({"a": range(1000), "b": ["x"] * 1000}), name="df").text
     assert "1,000 rows x 2 columns: a int64, b" in told
     assert "999" not in told
+
+
+def test_texts_count_by_content_however_they_are_kept():
+    table = pd.DataFrame({"w": ["a", None, "ü", "", "bc"] * 3})
+    known = digest(table)
+    assert known == digest(pd.concat([table[:4], table[4:]]))
+    part = table.iloc[2:9].reset_index(drop=True)
+    assert digest(part) == digest(pd.DataFrame({"w": list(table["w"][2:9])}))
+    others = [table.fillna(""), table[::-1].reset_index(drop=True), table.iloc[:0], table.replace("bc", "cb")]
+    assert len({known, *map(digest, others)}) == 5
+    assert digest(pd.DataFrame({"w": ["ab", "c"]})) != digest(pd.DataFrame({"w": ["a", "bc"]}))
