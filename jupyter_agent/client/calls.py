@@ -5,7 +5,7 @@ Lives in the client's loop. A gateway that goes away is waited for; what is sent
 
 import asyncio
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -13,13 +13,19 @@ import msgspec
 
 from ..exceptions import AgentError, ConnectionLost, Forbidden, InvalidRequest, NotFound, StorageUnavailable
 from ..script import MAX_AT_ONCE
-from ..script.placed import CallState, PlacedCall
+from ..script.ahead import Ahead
+from ..script.placed import AheadResult, CallState, PlacedCall
 from ..script.step import PlacedStep
 from .client import Client
 
 BATCH_BYTES: Final = 600_000
 BATCH_CALLS: Final = 500
 WAIT_S: Final = 20.0
+ROW: Final = 2
+"""So many calls one after the other make a row."""
+REPORT_S: Final = 0.1
+SHORT_S: Final = 0.05
+"""How long the answer to the start of a lone call waits for its end: most of the short ones need no second request."""
 PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, *[2.0] * 60)
 """Before another try while nothing answers: a server that starts again is waited for two minutes."""
 STARTS: Final = 3
@@ -43,6 +49,11 @@ class Pass:
         self._starts = _Batches(lambda calls: self._claim(calls, start=True), unwanted=self._unwanted)
         self._steps = _Batches(self._take_steps)
         self._at_once = asyncio.Semaphore(MAX_AT_ONCE)
+        self._ahead = Ahead()
+        self._in_order = asyncio.Lock()
+        self._asking = self._claiming = self._in_a_row = 0
+        self._reporting: asyncio.Task[None] | None = None
+        self._low = asyncio.Event()
         self._flying: dict[str, asyncio.Future[CallState]] = {}
         self._tokens: dict[str, str] = {}
         self._early: dict[str, CallState] = {}
@@ -52,26 +63,47 @@ class Pass:
     async def answer(self, call: PlacedCall) -> tuple[CallState, CallState]:
         """Returns what claiming said of the call, and how it ended: `hit`, `done` or `failed`. Cancelled, it stops the
         call. Raises the gateway's fault."""
-        claimed = await self._claims.ask(call)
-        self._tell(call, claimed)
-        if claimed.status == "hit":
-            return claimed, claimed
-        if claimed.status == "running":
-            ended = await self._wait(call, claimed)
-            if ended.status != "gone":
-                return claimed, ended
+        # While others are being claimed nobody knows whether what was told ahead is still there.
+        if not self._claiming and (known := self._ahead.take(call)) is not None:
+            self._tell(call, known)
+            self._report_use()
+            return known, known
+        self._asking += 1
+        self._in_a_row = self._in_a_row + 1 if self._asking == 1 else 0
+        try:
+            return await self._answer(call)
+        finally:
+            self._asking -= 1
+
+    async def _answer(self, call: PlacedCall) -> tuple[CallState, CallState]:
+        claimed = None
+        if self._asking > 1 or self._at_once.locked():
+            # What the store has needs no room, and many are claimed at once.
+            claimed = await self._claims.ask(call)
+            self._tell(call, claimed)
+            if claimed.status == "hit":
+                return claimed, claimed
+            if claimed.status == "running":
+                ended = await self._wait(call, claimed)
+                if ended.status != "gone":
+                    return claimed, ended
         # People and other workflows take as long as they like: agents do not queue behind them.
         async with self._at_once if call.kind == "agent" else nullcontext():
             for _ in range(1 if call.side_effects else STARTS):
                 started = await self._starts.ask(call)
                 self._tell(call, started)
+                if claimed is None or started.status == "hit":
+                    claimed = started
                 ended = await self._wait(call, started) if started.status == "running" else started
                 if ended.status != "gone":
                     return claimed, ended
-        return claimed, CallState(status="failed", message="The server lost track of it. Run the cell again.")
+        lost = CallState(status="failed", message="The server lost track of it. Run the cell again.")
+        return claimed or lost, lost
 
     async def release(self, cell: str) -> None:
         """Lets go of what a cell claimed."""
+        self.forget_ahead()
+        await self._claim([], start=False)
         await self._request("POST", "release", {"cell": cell})
 
     async def step(self, step: PlacedStep) -> CallState:
@@ -109,16 +141,67 @@ class Pass:
         await self.open()
         for pause_s in PAUSES_S:
             try:
-                return await self._client.request(method, f"{self._path}/{path}", body=body, **more)
+                return await self._client.request(method, f"{self._path}/{path}", body=body, may_repeat=True, **more)
             except (ConnectionLost, StorageUnavailable):
                 await asyncio.sleep(pause_s)
-        return await self._client.request(method, f"{self._path}/{path}", body=body, **more)
+        return await self._client.request(method, f"{self._path}/{path}", body=body, may_repeat=True, **more)
 
     async def _claim(self, calls: list[PlacedCall], *, start: bool) -> list[CallState]:
-        said = await self._request("POST", "calls", {"calls": calls, "start": start})
+        # A call that comes alone, like those before it, is likely one of a row; others are not to wait for it.
+        is_alone = len(calls) <= 1 >= self._asking and not self._flying and (not calls or self._in_a_row >= ROW)
+        if not is_alone and not self._ahead.used and not self._in_order.locked():
+            return await self._send(calls, start=start)
+        # What was used of what was told ahead is known to the gateway before anything else is claimed.
+        async with self._in_order:
+            return await self._send(calls, start=start, is_alone=is_alone)
+
+    async def _send(self, calls: list[PlacedCall], *, start: bool, is_alone: bool = False) -> list[CallState]:
+        used, self._ahead.used = self._ahead.used, []
+        if not calls and not used:
+            return []
+        body = {
+            "calls": calls, "start": start, "wait": SHORT_S if is_alone and start else 0.0, "used": used,
+            "ahead": self._ahead.wanted if is_alone else 0,
+        }  # fmt: skip
+        self._claiming += bool(calls)
+        try:
+            said = await self._request("POST", "calls", body)
+        except BaseException:
+            self._ahead.used = [*used, *self._ahead.used]
+            raise
+        finally:
+            self._claiming -= bool(calls)
+        states = msgspec.convert(said["items"], list[CallState])
+        if is_alone:
+            self._ahead.learn(msgspec.convert(said["ahead"], list[AheadResult]))
+        else:
+            self._ahead.claimed(states)
         if self._listening is None:
             self._cursor = said["cursor"]
-        return msgspec.convert(said["items"], list[CallState])
+        return states
+
+    def forget_ahead(self) -> None:
+        """Has the next calls ask the gateway: results may have been deleted."""
+        self._ahead.forget()
+
+    def _report_use(self) -> None:
+        """Tells the gateway what was used, soon: together with what else is used meanwhile, or at once for more."""
+        if self._reporting is None or self._reporting.done():
+            self._reporting = asyncio.create_task(self._report())
+        if self._ahead.is_low:
+            self._low.set()
+
+    async def _report(self) -> None:
+        while self._ahead.used:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_S):
+                    await self._low.wait()
+            self._low.clear()
+            with suppress(AgentError):
+                # What could not be told now goes with the next request.
+                await self._claim([], start=False)
+                continue
+            return
 
     async def _take_steps(self, steps: list[PlacedStep]) -> list[CallState]:
         said = await self._request("POST", "steps", {"steps": steps})

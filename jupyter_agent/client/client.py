@@ -21,6 +21,7 @@ from ..protocol import commands, control
 from .bench import Bench
 from .discovery import Gateway, find_gateway
 from .feed import Feed
+from .kept import Answer, Kept
 from .loop import LoopThread
 from .rows import Rows
 from .tool import ClientTool
@@ -64,6 +65,7 @@ class Client:
         self._found: Gateway | None = None
         self._threads = LoopThread()
         self._http: AsyncHTTPClient | None = None
+        self._kept = Kept()
         self._feeds: WeakValueDictionary[str, Feed] = WeakValueDictionary()
         self.transport = Transport(self._locate, timing=timing)
         self.bench = Bench(self.send)
@@ -104,6 +106,7 @@ class Client:
         try:
             self.wait(self.transport.close())
         finally:
+            self._threads.call(self._kept.close)
             if self._http is not None:
                 self._threads.call(self._http.close)
                 self._http = None
@@ -136,8 +139,9 @@ class Client:
         body: bytes | None = None,
         key: str | None = None,
         into: BinaryIO | None = None,
+        may_repeat: bool = False,
         timeout_s: float,
-    ) -> HTTPResponse:
+    ) -> HTTPResponse | Answer:
         if self._http is None:
             # It is one's own server: a frame may be as large as what there is.
             self._http = AsyncHTTPClient(force_instance=True, max_body_size=2**40)
@@ -146,6 +150,11 @@ class Client:
             headers["Authorization"] = f"token {gateway.token}"
         if key is not None:
             headers["Idempotency-Key"] = key
+
+        if may_repeat and into is None and Kept.can_reach(gateway.api_url):
+            return await self._kept.fetch(
+                method, gateway.api_url + path, headers=headers, body=body, timeout_s=timeout_s
+            )
 
         def take(chunk: bytes) -> None:
             if into is not None:
@@ -167,10 +176,12 @@ class Client:
         query: Mapping[str, Any] | None = None,
         key: str | None = None,
         into: BinaryIO | None = None,
+        may_repeat: bool = False,
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> Any:
         """Returns the decoded JSON answer of one REST call, its bytes where it is not JSON; `into` takes them as they
-        come instead. With a `key` the same call sent again acts once.
+        come instead. With a `key` the same call sent again acts once; one that acts once without it (`may_repeat`) goes
+        over a connection that is kept.
 
         Runs in the client's loop. Raises the gateway's fault, ConnectionLost where nothing answers, InvalidRequest for
         a query too long to be sent.
@@ -185,7 +196,9 @@ class Client:
             )
         encoded = None if body is None else msgspec.json.encode(body)
         try:
-            answer = await self._fetch(gateway, method, path, body=encoded, key=key, into=into, timeout_s=timeout_s)
+            answer = await self._fetch(
+                gateway, method, path, body=encoded, key=key, into=into, may_repeat=may_repeat, timeout_s=timeout_s
+            )
         except (OSError, HTTPError) as gone:  # nobody there, or gone in the middle of the answer
             self._found = None if self._fixed is None and self.transport.link != "connected" else self._found
             raise ConnectionLost(
@@ -196,7 +209,7 @@ class Client:
             return self._answer(answer, into.read(), gateway)
         return self._answer(answer, answer.body, gateway)
 
-    def _answer(self, answer: HTTPResponse, body: bytes, gateway: Gateway) -> Any:
+    def _answer(self, answer: HTTPResponse | Answer, body: bytes, gateway: Gateway) -> Any:
         if answer.code < 300:
             is_json = answer.headers.get("Content-Type", "").startswith("application/json")
             return msgspec.json.decode(body) if is_json else body

@@ -18,7 +18,7 @@ from ..exceptions import AgentError, InvalidRequest, NotFound, RunFailed, fault_
 from ..records import clean, new_id, utc_now
 from ..script import AgentCall, Words
 from ..script.key import Difference
-from ..script.placed import CallState, PlacedCall
+from ..script.placed import IN_FLIGHT, CallState, PlacedCall
 from ..script.plan import WorkflowPlan
 from .calls import Pass
 from .client import Client
@@ -37,7 +37,7 @@ ADVICE: Final = {
     "unchanged": "nothing that determines its answer has changed",
     "first time": "there is no earlier call like it",
     "one more of the same": "all stored results of this call are claimed already in this pass",
-    "in flight": "the same call was still running, and was joined",
+    IN_FLIGHT: "the same call was still running, and was joined",
     "fresh": "it was told fresh=True",
 }
 
@@ -210,11 +210,17 @@ class Workflow:
     def forget(self, label: str | None = None) -> int:
         """Deletes the stored results of this workflow, or of the calls with this label; returns how many. Their calls
         run live the next time."""
-        path = f"workflows/{self.name}/results"
+        return int(self._client.wait(self._forgotten(label)))
+
+    async def _forgotten(self, label: str | None) -> int:
         try:
-            return int(self._client.wait(self._client.request("DELETE", path, query={"label": label}))["count"])
+            path = f"workflows/{self.name}/results"
+            return int((await self._client.request("DELETE", path, query={"label": label}))["count"])
         except NotFound:
             return 0
+        finally:
+            if self._pass is not None:
+                self._pass.forget_ahead()
 
     def save(self, path: str | Path | None = None) -> Path:
         """Writes the cells of this workflow as a script, in the order of their first execution, and returns where."""
@@ -446,6 +452,9 @@ class Workflow:
             row = self._rows.get(token)
             began = row.started_at if row is not None else None
             self._change(token, status=status, run_id=state.run_id, tries=state.tries, started_at=began or utc_now())
+            if state.why is not None and state.why != IN_FLIGHT:
+                # Its start says at once why it is not reused.
+                self._change(token, reused=False, why=state.why, difference=state.difference, key=state.key)
 
     def _change(self, token: str, **changed: Any) -> None:
         # The cell may have been run again since, and have let go of its calls.
@@ -501,7 +510,7 @@ class KernelHost:
 
 def _outcome(claimed: CallState, ended: CallState) -> dict[str, Any]:
     """Returns what a row says of a call that is over. One that was joined in flight is paid for by who started it."""
-    reused = ended.status == "hit" or (claimed.status == "running" and ended.call_id == claimed.call_id)
+    reused = ended.status == "hit" or (claimed.why == IN_FLIGHT and ended.call_id == claimed.call_id)
     spent = (0, 0.0) if reused else (ended.tokens, ended.cost)
     saved = (ended.tokens, ended.cost) if reused else (0, 0.0)
     return {

@@ -7,9 +7,10 @@ from tornado import web
 
 from ..exceptions import NotFound, WorkflowRunNotFound
 from ..records import HeadlessRun, WorkflowBudget, WorkflowRun, new_id, utc_now
-from ..script import MAX_ITEMS
-from ..script.placed import CallState, PlacedCall
+from ..script import MAX_CALLS, MAX_ITEMS
+from ..script.placed import AheadResult, CallState, PlacedCall, UsedResult
 from ..script.step import PlacedStep
+from ..workflow.ahead import ahead_of, use
 from ..workflow.steps import Steps
 from .rest import AgentHandler, authorized, operation
 from .threads import Id
@@ -56,10 +57,15 @@ class Spending(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ClaimCalls(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Calls to be answered from the store, and with `start` run live where it has nothing."""
+    """Calls to be answered from the store, and with `start` run live where it has nothing. `wait` is how many seconds
+    the answer waits for the ends of those that run. `used` are results that were told ahead and that calls have used
+    since: they are claimed first. With `ahead` the answer tells at most so many of the results that are likely next."""
 
     calls: Annotated[tuple[PlacedCall, ...], Meta(max_length=MAX_ITEMS)]
     start: bool = False
+    wait: Annotated[float, Meta(ge=0, le=60)] = 0.0
+    used: Annotated[tuple[UsedResult, ...], Meta(max_length=MAX_CALLS)] = ()
+    ahead: Annotated[int, Meta(ge=0, le=MAX_CALLS)] = 0
 
 
 class TakeSteps(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -87,10 +93,12 @@ class NamedCalls(Struct, frozen=True, kw_only=True, rename="camel", forbid_unkno
 
 
 class CallStates(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where calls stand, in the order asked for; the news of those that run come after `cursor`."""
+    """Where calls stand, in the order asked for; the news of those that run come after `cursor`. `ahead` is what calls
+    would be answered that follow like before; an answer holds until other calls of the pass are claimed."""
 
     cursor: str
     items: tuple[CallState, ...]
+    ahead: tuple[AheadResult, ...] = ()
 
 
 class NewsQuery(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -213,8 +221,13 @@ class WorkflowCalls(AgentHandler):
         calls = (await self.rooms()).calls
         pass_id = self.known(workflow_run_id, WorkflowRunNotFound)
         cursor = calls.feeds.cursor(pass_id)
-        states = await calls.claim(pass_id, sent.calls, start=sent.start, by=self.principal)
-        self.reply(CallStates(cursor=cursor, items=tuple(states)))
+        by = self.principal
+        if sent.used:
+            await use(calls, pass_id, sent.used, by=by)
+        is_report = sent.used and not sent.calls
+        states = [] if is_report else await calls.claim(pass_id, sent.calls, start=sent.start, wait_s=sent.wait, by=by)
+        ahead = await ahead_of(calls, pass_id, states, sent.used, by=by, most=sent.ahead) if sent.ahead else ()
+        self.reply(CallStates(cursor=cursor, items=tuple(states), ahead=ahead))
 
 
 class StepsOfRun(AgentHandler):

@@ -1,13 +1,19 @@
 """Calls as they come from whoever runs a workflow, and as they are told back."""
 
+import hashlib
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from msgspec import Meta, Struct, field
 
 from ..records import Cell
 from .call import AgentCall
 from .key import Difference
+
+IN_FLIGHT: Final = "in flight"
+"""Why a call runs that another one started: it is joined."""
 
 CallStatus = Literal["hit", "missed", "running", "done", "failed", "gone"]
 
@@ -27,6 +33,16 @@ class PlacedCall(AgentCall, frozen=True, kw_only=True, rename="camel", omit_defa
     settings: dict[str, Any] = field(default_factory=dict)
     instructions: str | None = None
     script: Any = None
+
+
+_PLACES: Final = frozenset({"cell", "position", "label", "phase", "token", "origin"})
+
+
+def words_of(said: Mapping[str, Any]) -> str:
+    """Returns a digest of what a call says as plain data, wherever it stands and whatever people call it: of two calls
+    with the same words a server answers both alike."""
+    words = {name: value for name, value in said.items() if name not in _PLACES}
+    return hashlib.sha256(msgspec.json.encode(words, order="sorted")).hexdigest()
 
 
 class CallState(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -56,3 +72,18 @@ class CallState(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
     code: str | None = None
     message: str | None = None
     details: dict[str, Any] | None = None
+
+
+class UsedResult(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A result that was told ahead, and the call that used it."""
+
+    call_id: Annotated[str, Meta(min_length=1, max_length=128)]
+    token: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    cell: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+
+
+class AheadResult(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a call of these words would be answered from the store next."""
+
+    words: str
+    state: CallState

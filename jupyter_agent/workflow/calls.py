@@ -5,10 +5,12 @@ in flight when the server was killed is taken up when it starts again, under the
 """
 
 import asyncio
+import contextlib
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeGuard
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -28,7 +30,6 @@ from ..journal import Journal
 from ..records import (
     SYSTEM,
     Principal,
-    Run,
     RunRequest,
     RunStatus,
     StoredCall,
@@ -40,7 +41,7 @@ from ..records import (
 from ..runtime import Runner
 from ..script import DEFAULT_TIMEOUT_S, MAX_AT_ONCE, MAX_CALLS, MAX_TRIES, PEOPLE
 from ..script.key import CallFields, difference, key_of
-from ..script.placed import CallState, CallStatus, PlacedCall
+from ..script.placed import IN_FLIGHT, CallState, CallStatus, PlacedCall
 from ..storage import Storage
 from ..storage.calls import Claim
 from ..transcript import Transcript
@@ -52,9 +53,6 @@ from .resolving import Resolver, checked_answer, placed_of, request_again, reque
 
 log = logging.getLogger(__name__)
 
-SEARCHED_RUNS: Final = 200
-TRY: Final = "try"
-"""Where a run's metadata keeps which try of which call it is."""
 TRY_AGAIN_S: Final = 1.0
 WAITING: Final = (RunStatus.WAITING_CONFIRMATION, RunStatus.WAITING_INPUT)
 _STATUS: Final = b'"status_change"'
@@ -93,8 +91,7 @@ class Calls:
         self.rows = self._rows = storage.rows
         self._journal = journal
         self._runner = runner
-        self._resolver = resolver
-        self.fields = resolver.fields
+        self.resolver = resolver
         self.project = project
         self.budget = budget if budget is not None else WorkflowBudget(tokens=TOKENS)
         self.reserving = Reserving(storage.rows, run_budget=resolver.run_budget)
@@ -102,7 +99,6 @@ class Calls:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, set[str]] = {}
         self._stopped: set[str] = set()
-        self._run_of: dict[str, str] = {}
         self._taken_up: set[str] = set()
         self._waits: dict[str, RunStatus] = {}
         self.workflows: CalledWorkflows | None = None
@@ -119,47 +115,67 @@ class Calls:
         )
 
     async def claim(
-        self, workflow_run_id: str, placed: Sequence[PlacedCall], *, start: bool, by: Principal
+        self,
+        workflow_run_id: str,
+        placed: Sequence[PlacedCall],
+        *,
+        start: bool,
+        by: Principal,
+        wait_s: float = 0.0,
     ) -> list[CallState]:
-        """Claims results for the calls, in order. What has none is `missed`, or with `start` runs live from now on.
+        """Claims results for the calls, in order. What has none is `missed`, or with `start` runs live from now on:
+        those that end within `wait_s` are told as they ended.
 
         Raises WorkflowRunNotFound, TooManyCalls and InvalidRequest; then nothing was claimed or started.
         """
-        run = await self._rows.get_workflow_run(workflow_run_id, by=by)
-        digests = await self.digests(run, placed)
-        fields = [self._resolver.fields(call, workflow=digests.get(call.prompt)) for call in placed]
+        digests = await self._digests_for(workflow_run_id, placed, by=by)
+        fields = [self.resolver.fields(call, workflow=digests.get(call.prompt)) for call in placed]
         keys = [key_of(one) for one in fields]
         said = [said_of(call) for call in placed]
-        held = await self._rows.count_claims(workflow_run_id)
-        if held + len(placed) > MAX_CALLS:
-            raise too_many(len(placed))
-        wanted = [Claim(key, call.cell, call.fresh, call.token) for key, call in zip(keys, placed, strict=True)]
-        found = await self._rows.claim_calls(workflow_run_id, wanted, by=by)
-        states = [None if hit is None else self._told(run, hit) for hit in found]
-        lacking = [place for place, state in enumerate(states) if state is None]
-        if start and lacking:
-            now = utc_now()
-            new = [
-                StoredCall(
-                    call_id=new_id("call"), user_id=run.user_id, workflow=run.workflow, project=run.project,
-                    key=keys[at], fields=msgspec.to_builtins(fields[at]), said=said[at], label=placed[at].label,
-                    cell=placed[at].cell, position=placed[at].position, created_at=now, used_at=now,
-                )
-                for at in lacking
-            ]  # fmt: skip
-            tokens = [placed[at].token for at in lacking]
-            started = await self._rows.start_calls(
-                workflow_run_id, new, by=by, tokens=tokens, decide=self.reserving.decide
+        wanted = [
+            Claim(key, call.cell, call.fresh, call.token, call.label) for key, call in zip(keys, placed, strict=True)
+        ]
+        now = utc_now()
+        new = [
+            StoredCall(
+                call_id=new_id("call"), user_id=by.user_id, workflow="", project=self.project, key=keys[at],
+                fields=msgspec.to_builtins(fields[at]), said=said[at], label=call.label, cell=call.cell,
+                position=call.position, created_at=now, used_at=now,
             )
-            for at, call in zip(lacking, started, strict=True):
-                self._waiting[call.call_id] = {workflow_run_id}
-                self._carry(call, workflow_run_id)
-                states[at] = state_of(call, "running")
-        elif lacking:
-            nearest = await self._rows.nearest_calls(run, {placed[at].label for at in lacking})
-            for at in lacking:
-                states[at] = missed(placed[at], keys[at], fields[at], nearest[placed[at].label])
-        return [state for state in states if state is not None]
+            for at, call in enumerate(placed if start else ())
+        ]  # fmt: skip
+        taken = await self._rows.take_calls(
+            workflow_run_id, wanted, by=by, new=new, may=lambda held: _may_hold(held, len(placed)),
+            decide=self.reserving.decide,
+        )  # fmt: skip
+        states: list[CallState] = []
+        for at, call in enumerate(taken.calls):
+            if call is not None and at not in taken.started:
+                states.append(self._told(taken.run, call))
+                continue
+            lacking = missed(placed[at], keys[at], fields[at], taken.nearest[placed[at].label])
+            if call is None:
+                states.append(lacking)
+                continue
+            self._waiting[call.call_id] = {workflow_run_id}
+            self._carry(call, workflow_run_id)
+            running = state_of(call, "running", why=lacking.why)
+            states.append(msgspec.structs.replace(running, difference=lacking.difference))
+        return await self._ended_within(wait_s, workflow_run_id, states) if wait_s else states
+
+    async def _ended_within(self, wait_s: float, workflow_run_id: str, states: list[CallState]) -> list[CallState]:
+        """Returns the states with the ends of those that run and end in this time; why they ran stays said."""
+        flying = {state.call_id: at for at, state in enumerate(states) if state.status == "running"}
+        cursor: str | None = self.feeds.cursor(workflow_run_id)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while flying:
+                    cursor, news, _ = await self.feeds.after(workflow_run_id, cursor, wait_s=wait_s)
+                    for state in news:
+                        if state.status != "running" and (at := flying.pop(state.call_id, None)) is not None:
+                            why, apart = states[at].why, states[at].difference
+                            states[at] = msgspec.structs.replace(state, why=why, difference=apart)
+        return states
 
     def _told(self, run: WorkflowRun, call: StoredCall) -> CallState:
         """Returns the state of a call that this pass has claimed, and sees that somebody carries it out."""
@@ -169,12 +185,19 @@ class Calls:
         if call.call_id not in self._tasks:
             self._taken_up.add(call.call_id)
             self._carry(call, run.workflow_run_id)
-        return msgspec.structs.replace(self._running(call), why="in flight")
+        return msgspec.structs.replace(self._running(call), why=IN_FLIGHT)
 
     def _running(self, call: StoredCall) -> CallState:
         """Returns the state of a call in flight, with what it waits for a person with."""
         waits_for: Any = self._waits.get(call.call_id)
         return msgspec.structs.replace(state_of(call, "running"), waits_for=waits_for)
+
+    async def _digests_for(
+        self, workflow_run_id: str, placed: Sequence[PlacedCall], *, by: Principal
+    ) -> dict[str, str]:
+        if all(call.kind != "workflow" for call in placed):
+            return {}
+        return await self.digests(await self._rows.get_workflow_run(workflow_run_id, by=by), placed)
 
     async def digests(self, run: WorkflowRun, placed: Sequence[PlacedCall]) -> dict[str, str]:
         """Returns the digests of the workflows that these calls call. Raises as `CalledWorkflows.digest_of`."""
@@ -201,7 +224,7 @@ class Calls:
 
     def check_model(self, name: str) -> None:
         """Raises UnknownModel naming the closest ones, BadCredentials where a key is missing."""
-        self._resolver.check_model(name)
+        self.resolver.check_model(name)
 
     async def stop(self, workflow_run_id: str, call_ids: Sequence[str], *, by: Principal) -> int:
         """Stops calls in flight at once, with their runs; returns how many. Raises WorkflowRunNotFound."""
@@ -214,15 +237,13 @@ class Calls:
         return len(flying)
 
     def _has_begun(self, call: StoredCall) -> bool:
-        return call.run_id is not None or call.call_id in self._run_of or call.said.get("kind") == "workflow"
+        return call.run_id is not None or call.said.get("kind") == "workflow"
 
     async def _stop(self, call: StoredCall, *, by: Principal) -> None:
-        # What was read of it may be older than its run.
-        run_id = self._run_of.get(call.call_id, call.run_id)
         if self.workflows is not None and call.said.get("kind") == "workflow":
             await self.workflows.stop(call, by=by)
-        elif run_id is not None:
-            await self._interrupt(run_id, by=by)
+        else:
+            await self._interrupt(call.run_id or _run_of(call), by=by)
         self.reserving.wake()
         task = self._tasks.get(call.call_id)
         if task is not None:
@@ -235,7 +256,7 @@ class Calls:
         try:
             await self._runner.interrupt(run_id, by=by)
         except (RunFinished, RunNotFound):
-            log.debug("Run %s was over when it was to be stopped.", run_id)
+            log.debug("Run %s was over, or had not begun, when it was to be stopped.", run_id)
 
     # --- carrying out ---------------------------------------------------------------------------------------
 
@@ -280,7 +301,6 @@ class Calls:
         self.reserving.end(call.call_id)
         self._waits.pop(call.call_id, None)
         self._stopped.discard(call.call_id)
-        self._run_of.pop(call.call_id, None)
         self._taken_up.discard(call.call_id)
         for waiting in self._waiting.pop(call.call_id, ()):
             self.feeds[waiting].tell(state)
@@ -317,23 +337,23 @@ class Calls:
         call = msgspec.structs.replace(call, tries=max(call.tries, 1))
         if placed.kind in PEOPLE:
             return await self._said_by_a_person(call, placed, first, by=by)
-        own = first.budget or self._resolver.run_budget
+        own = first.budget or self.resolver.run_budget
         while True:
             left = within(own, reserved, tokens=call.tokens or 0, cost=call.cost)
-            run, call = await self._run(call, msgspec.structs.replace(request, budget=left), by=by)
+            call = await self._run(call, msgspec.structs.replace(request, budget=left), by=by)
             try:
-                ended = await self._end(run, call, placed.timeout_s or DEFAULT_TIMEOUT_S, by=by)
+                ended = await self._end(call, placed.timeout_s or DEFAULT_TIMEOUT_S, by=by)
             except CallTimedOut:
-                await self._charged(call, run)
+                run_id = str(call.run_id)
+                await self._charged(call, self._journal.transcript(run_id) or await self._journal.load(run_id))
                 raise
             call = await self._charged(call, ended)
             if ended.status is RunStatus.COMPLETED:
-                transcript = await self._journal.load(ended.run_id)
-                if _was_cut(transcript) and not ended.tool_call_count and cuts < MAX_TRIES:
+                if _was_cut(ended) and not ended.tool_calls and cuts < MAX_TRIES:
                     # Its answer is in pieces: nothing was done in the world, so it is simply asked for again.
                     cuts += 1
                 else:
-                    answer, problems = checked_answer(_text_of(transcript), placed.schema)
+                    answer, problems = checked_answer(_text_of(ended), placed.schema)
                     if problems is None:
                         return _done(call, answer)
                     wrong += 1
@@ -343,7 +363,9 @@ class Calls:
                             f"{problems}.",
                             details={"wrong": problems},
                         )
-                    request = request_again(first, ended.thread_id, problems)
+                    # The thread takes the next run when its rows know that this one is over.
+                    await self._over(ended.run_id, call, wholly=True)
+                    request = request_again(first, _thread_of(ended), problems)
             elif ended.status is RunStatus.INTERRUPTED or failures >= placed.retries:
                 raise _fault(ended)
             else:
@@ -351,46 +373,43 @@ class Calls:
                 request = first
             call = msgspec.structs.replace(call, tries=call.tries + 1, run_id=None)
 
-    async def _run(self, call: StoredCall, request: RunRequest, *, by: Principal) -> tuple[Run, StoredCall]:
-        """Returns the run of this try: the one that was started before a server stopped, or a new one."""
+    async def _run(self, call: StoredCall, request: RunRequest, *, by: Principal) -> StoredCall:
+        """Returns the call with the run of this try: the one that was started before a server stopped, or a new one."""
         if call.run_id is not None:
-            return await self._rows.get_run(call.run_id, by=SYSTEM), call
+            return call
         if call.call_id in self._stopped:
             raise RunFailed("It was stopped before it started.", details={"code": "interrupted"})
-        name = f"{call.call_id}-{call.tries}"
-        run = await self._started_before(name, by=by) if call.call_id in self._taken_up else None
-        if run is None:
-            run = await self._runner.start(
-                msgspec.structs.replace(request, metadata={**request.metadata, TRY: name}), by=by
+        call = msgspec.structs.replace(call, run_id=_run_of(call))
+        if call.call_id not in self._taken_up or not await self._is_there(str(call.run_id)):
+            run = await self._runner.start(request, by=by, run_id=call.run_id)
+            for waiting in self._waiting.get(call.call_id, ()):
+                self.feeds[waiting].tell(msgspec.structs.replace(state_of(call, "running"), model=run.model))
+            if call.call_id in self._stopped:
+                await self._interrupt(run.run_id, by=by)
+        if call.tries > 1:
+            # What is written with a try is what those before it took: one that is counted after a restart counts once.
+            await self._rows.update_call(
+                call.call_id, run_id=call.run_id, tries=call.tries, tokens=call.tokens, cost=call.cost
             )
-        self._run_of[call.call_id] = run.run_id
-        if call.call_id in self._stopped:
-            # It was to be stopped while its run was about to start.
-            await self._interrupt(run.run_id, by=by)
-        call = msgspec.structs.replace(call, run_id=run.run_id)
-        # What is written with a try is what those before it took: a try that is counted after a restart counts once.
-        await self._rows.update_call(
-            call.call_id, run_id=run.run_id, tries=call.tries, tokens=call.tokens, cost=call.cost
-        )
-        for waiting in self._waiting.get(call.call_id, ()):
-            self.feeds[waiting].tell(msgspec.structs.replace(state_of(call, "running"), model=run.model))
-        return run, call
+        return call
 
-    async def _started_before(self, name: str, *, by: Principal) -> Run | None:
-        """Finds the run of a try that was started and not written down before a server stopped, among the newest."""
-        page = await self._rows.list_runs(by=by, limit=SEARCHED_RUNS)
-        return next((run for run in page.items if run.metadata.get(TRY) == name), None)
+    async def _is_there(self, run_id: str) -> bool:
+        """Tells whether the run of a try was started before a server stopped."""
+        try:
+            await self._rows.get_run(run_id, by=SYSTEM)
+        except RunNotFound:
+            return False
+        return True
 
     async def _said_by_a_person(
         self, call: StoredCall, placed: PlacedCall, request: RunRequest, *, by: Principal
     ) -> StoredCall:
         """Returns a call with what a person said, however long they take. Raises RunFailed."""
-        run, call = await self._run(call, request, by=by)
-        ended = await self._end(run, call, None, by=by)
+        call = await self._run(call, request, by=by)
+        ended = await self._end(call, None, by=by)
         if ended.status is not RunStatus.COMPLETED:
             raise _fault(ended)
-        transcript = await self._journal.load(ended.run_id)
-        return _done(msgspec.structs.replace(call, tokens=0, cost=0.0), people.answer_of(placed, transcript))
+        return _done(msgspec.structs.replace(call, tokens=0, cost=0.0), people.answer_of(placed, ended))
 
     async def _nested(self, call: StoredCall, reserved: WorkflowBudget, *, by: Principal) -> StoredCall:
         """Returns a call of another workflow with its result; it may take what is reserved. Raises what that ended
@@ -402,17 +421,19 @@ class Calls:
         )
         return _done(msgspec.structs.replace(call, tries=1, tokens=tokens, cost=cost), answer)
 
-    async def _end(self, run: Run, call: StoredCall, timeout_s: float | None, *, by: Principal) -> Run:
-        """Returns the run when it is over. Time in which it waits for people does not count. Raises CallTimedOut."""
+    async def _end(self, call: StoredCall, timeout_s: float | None, *, by: Principal) -> Transcript:
+        """Returns what the run of a call came to when it is over. Time in which it waits for people does not count.
+        Raises CallTimedOut."""
+        run_id = str(call.run_id)
         while True:
             try:
                 async with asyncio.timeout(timeout_s):
-                    return await self._over(run.run_id, call)
+                    return await self._over(run_id, call)
             except TimeoutError:
-                if (await self._rows.get_run(run.run_id, by=SYSTEM)).status in WAITING:
+                if (await self._rows.get_run(run_id, by=SYSTEM)).status in WAITING:
                     continue
                 try:
-                    await self._runner.interrupt(run.run_id, by=by)
+                    await self._runner.interrupt(run_id, by=by)
                 except RunFinished:
                     continue
                 raise CallTimedOut(
@@ -420,18 +441,30 @@ class Calls:
                     details={"timeoutS": timeout_s},
                 ) from None
 
-    async def _over(self, run_id: str, call: StoredCall) -> Run:
+    async def _over(self, run_id: str, call: StoredCall, *, wholly: bool = False) -> Transcript:
+        """Returns what a run came to as soon as that is written; `wholly` waits for the last event. Meanwhile it tells
+        when the call waits for a person."""
+
+        def is_over(live: Transcript | None) -> TypeGuard[Transcript]:
+            return live is not None and (live.is_complete if wholly else live.status.is_terminal)
+
         while True:
-            run = await self._rows.get_run(run_id, by=SYSTEM)
-            if run.status.is_terminal:
-                return run
             live = self._journal.transcript(run_id)
-            self._tell_waiting(call, live.status if live else run.status)
+            if is_over(live):
+                return live
+            status = live.status if live is not None else (await self._rows.get_run(run_id, by=SYSTEM)).status
+            if live is None and status.is_terminal:
+                return await self._journal.load(run_id)
+            self._tell_waiting(call, status)
             async for batch in self._journal.follow(run_id, after=(live.last_event_id or None) if live else None):
                 for line in batch.lines:
                     # Most lines are a model's words: only those that may tell a status are read.
                     if _STATUS in line and isinstance(event := decode_line(line), StatusChange):
                         self._tell_waiting(call, event.status)
+                if is_over(live):
+                    break
+            if is_over(live):
+                return live
 
     def _tell_waiting(self, call: StoredCall, status: RunStatus) -> None:
         """Tells whoever waits for the call that it begins to wait for a person, or does so no more."""
@@ -445,15 +478,42 @@ class Calls:
         for waiting in self._waiting.get(call.call_id, ()):
             self.feeds[waiting].tell(self._running(call))
 
-    async def _charged(self, call: StoredCall, run: Run) -> StoredCall:
+    async def _charged(self, call: StoredCall, ended: Transcript) -> StoredCall:
         """Returns the call with what this try took added to those before it."""
-        totals = await self._rows.run_totals(run.run_id, by=SYSTEM)
-        cost = totals.cost
+        tokens, cost = _spent(ended)
+        if ended.tool_calls:
+            # It may have had runs below it.
+            totals = await self._rows.run_totals(ended.run_id, by=SYSTEM)
+            tokens, cost = totals.total_tokens, totals.cost
         if call.tokens is not None:
             cost = None if cost is None or call.cost is None else cost + call.cost
-        tokens = (call.tokens or 0) + totals.total_tokens
+        tokens += call.tokens or 0
         self.reserving.charge(call.call_id, (tokens, cost))
         return msgspec.structs.replace(call, tokens=tokens, cost=cost)
+
+
+def _run_of(call: StoredCall) -> str:
+    """Returns the id of the run that answers this try: known before it is started, so that after a restart it is found
+    whatever was written down of it."""
+    return f"run_{hashlib.sha256(f'{call.call_id}-{max(call.tries, 1)}'.encode()).hexdigest()[:20]}"
+
+
+def _spent(ended: Transcript) -> tuple[int, float | None]:
+    """Returns the tokens and the cost of a run without those below it; None where the price of a call is unknown."""
+    used = [one for one in (ended.usage, ended.helper_usage) if one.requests or one.total_tokens]
+    costs = [one.cost for one in used]
+    total = sum(one.total_tokens for one in used)
+    return total, None if any(cost is None for cost in costs) else sum(cost or 0.0 for cost in costs)
+
+
+def _thread_of(ended: Transcript) -> str:
+    return ended.started.thread_id if ended.started is not None else ""
+
+
+def _may_hold(held: int, more: int) -> None:
+    """Raises TooManyCalls where so many more calls are too many for one run of a workflow."""
+    if held + more > MAX_CALLS:
+        raise too_many(more)
 
 
 def state_of(call: StoredCall, status: CallStatus, *, why: str | None = None) -> CallState:
@@ -517,7 +577,8 @@ def _done(call: StoredCall, answer: str) -> StoredCall:
     return msgspec.structs.replace(call, is_done=True, answer=answer, done_at=now, seconds=seconds)
 
 
-def _fault(run: Run) -> AgentError:
-    code = run.error_code or str(run.status)
-    message = run.error_message or ("It was stopped." if run.status is RunStatus.INTERRUPTED else "It failed.")
-    return RunFailed(message, details={"code": code, "runId": run.run_id})
+def _fault(ended: Transcript) -> AgentError:
+    is_interrupted = ended.status is RunStatus.INTERRUPTED
+    code = ended.error.code if ended.error else str(ended.status)
+    message = (ended.error.message if ended.error else None) or ("It was stopped." if is_interrupted else "It failed.")
+    return RunFailed(message, details={"code": code, "runId": ended.run_id})

@@ -50,7 +50,7 @@ class Plan:
         WorkflowNotFound and WorkflowNotApproved for another workflow that could not run."""
         said_of(call)
         digests = await self._calls.digests(self._pass, [call])
-        fields = self._calls.fields(call, workflow=digests.get(call.prompt))
+        fields = self._calls.resolver.fields(call, workflow=digests.get(call.prompt))
         key = key_of(fields)
         if key not in self._left:
             found = await self._calls.rows.stored_results(self._pass, [key])

@@ -12,8 +12,10 @@ from typing import Any, Final
 from ..exceptions import AgentError, fault_named
 from ..records import HeadlessRun, Principal, StoredCall, canonical_json
 from ..script import AgentCall, BudgetView
-from ..script.placed import CallState, PlacedCall
+from ..script.ahead import Ahead
+from ..script.placed import IN_FLIGHT, CallState, PlacedCall
 from .active_time import Turn
+from .ahead import ahead_of, use
 from .calls import Calls, state_of
 from .meta import Meta
 from .resolving import said_of
@@ -81,6 +83,7 @@ class StoreHost:
         self._asked: list[tuple[PlacedCall, asyncio.Future[CallState]]] = []
         self._claiming: asyncio.Task[None] | None = None
         self._hearing: asyncio.Task[None] | None = None
+        self._ahead = Ahead()
         self._flying: dict[str, asyncio.Future[CallState]] = {}
         self.telling = Telling()
         self.phase_now: str | None = run.phase
@@ -139,8 +142,10 @@ class StoreHost:
         said = (meta or self._meta).said_for(call, model=self._run.model)
         placed = PlacedCall(cell=f"call {within}{place}", position=place, **said)
         held = self._again(placed)
-        state = await self._claimed(placed) if held is None else await self._looked_at(held)
-        if held is None:
+        if held is not None:
+            state = await self._looked_at(held)
+        else:
+            state = self._ahead.take(placed) or await self._claimed(placed)
             self.made += 1
             self.hits += state.status == "hit"
         self._tell(placed, state)
@@ -167,6 +172,8 @@ class StoreHost:
 
     def _again(self, placed: PlacedCall) -> StoredCall | None:
         """Returns the call that was made before as this one: at its place, or else with its words."""
+        if not self._held:
+            return None
         words = _words(said_of(placed))
         same = [held for held in self._held if _words(held.said) == words]
         found = next((held for held in same if held.cell == placed.cell), same[0] if same else None)
@@ -192,7 +199,7 @@ class StoreHost:
             return state_of(held, "done" if is_own else "hit")
         self._listen()
         self._flying.setdefault(held.call_id, asyncio.get_running_loop().create_future())
-        return state_of(held, "running")
+        return state_of(held, "running", why=IN_FLIGHT)
 
     def _listen(self) -> None:
         if self._hearing is None:
@@ -215,7 +222,7 @@ class StoreHost:
             asked = [(placed, answer) for placed, answer in asked if not answer.done()]
             self._listen()
             try:
-                states = await self._calls.claim(self._pass, [placed for placed, _ in asked], start=True, by=self._by)
+                states = await self._answers([placed for placed, _ in asked])
             except AgentError as fault:
                 for _, answer in asked:
                     if not answer.done():
@@ -227,13 +234,28 @@ class StoreHost:
                 if not answer.done():
                     answer.set_result(state)
 
+    async def _answers(self, placed: list[PlacedCall]) -> list[CallState]:
+        used, self._ahead.used = self._ahead.used, []
+        if used:
+            await use(self._calls, self._pass, used, by=self._by)
+        states = await self._calls.claim(self._pass, placed, start=True, by=self._by)
+        if len(placed) == 1:
+            wanted = self._ahead.wanted
+            self._ahead.learn(await ahead_of(self._calls, self._pass, states, (), by=self._by, most=wanted))
+        else:
+            self._ahead.claimed(states)
+        return states
+
     # --- waiting ------------------------------------------------------------------------------------------------
 
     async def _settled(self, state: CallState) -> CallState:
         call_id = str(state.call_id)
         settled = self._flying[call_id]
         try:
-            # It may have ended between the claim and now; one that failed is `gone` then, and the news say why.
+            if state.why != IN_FLIGHT:
+                return await asyncio.shield(settled)
+            # Started by another, it may have ended before it was listened to: one that failed is `gone` then, and the
+            # news say why.
             (now,) = await self._calls.look(self._pass, [call_id], by=self._by)
             if now.status == "gone":
                 await asyncio.wait({settled}, timeout=GONE_S)
