@@ -58,6 +58,11 @@ class Plan:
         hit = None
         if not call.fresh and self._left[key]:
             hit = self._left[key].pop(0)
+        if hit is None and call.kind in PEOPLE:
+            self.unknown.append(
+                f"A person is to be asked {call.prompt[:80]!r}: what they say, and what comes after it, is not known."
+            )
+            return None
         await self._tell(call, key, fields, is_reused=hit is not None)
         return hit
 
@@ -67,8 +72,7 @@ class Plan:
             nearest = await self._calls.rows.nearest_calls(self._pass, [call.label])
             state = missed(call, key, fields, nearest[call.label])
             why, apart = str(state.why), state.difference
-            if call.kind not in PEOPLE:
-                self._lives.append((len(self._items), call))
+            self._lives.append((len(self._items), call))
         self._items.append(
             PlannedCall(
                 number=len(self._items) + 1, prompt=call.prompt, reused=is_reused, why=why, label=call.label,
@@ -193,11 +197,6 @@ class PlanHost:
         placed = PlacedCall(cell=f"call {place}", position=max(0, place), **self._meta.said_for(call))
         hit = await self._plan.answer(placed)
         if hit is None:
-            if call.kind in PEOPLE:
-                self._plan.unknown.append(
-                    f"A person is asked: {call.prompt[:80]!r}. What they say is not known, and the branch is planned "
-                    "no further."
-                )
             return await self.stop(place)
         return hit.answer if call.schema is None else json.loads(hit.answer or "null")
 

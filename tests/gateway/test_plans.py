@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from jupyter_agent.script.people import VERDICT
 from tests.gateway.talk import api
-from tests.gateway.test_scripts import approved, ended, start, write
+from tests.gateway.test_scripts import approved, ended, start, waiting, write
 from tests.gateway.test_workflows import claim, echo, settled
 from tests.live_server import LiveServer
 
@@ -20,7 +21,7 @@ async def branch(n):
     return await agent(f"second {first}", label="second", tools=[])
 both = await parallel([branch(n) for n in range(args["count"])])
 sure = await gate("Go on?")
-await agent("never planned", tools=[])
+await agent("never planned before", tools=[])
 """
 BUDGETS = """
 meta = {"name": "NAME", "model": "echo", "phases": [{"title": "Read", "budget": {"tokens": 5000}}, "Write"]}
@@ -77,7 +78,17 @@ async def test_a_dry_pass_goes_as_far_as_stored_answers_reach(server: LiveServer
     await answered(server, name, "first 1", "second first 0", "second first 1", "second first 2")
     told = await plan(server, name, count=3)
     assert (told["hits"], told["live"]) == (6, 0)
-    assert told["unknown"] == ["A person decides at a gate; its branch is planned no further."]
+    unknown = "A person is to be asked 'Go on?': what they say, and what comes after it, is not known."
+    assert told["unknown"] == [unknown]
+    _, run = await api(server, "POST", "workflow-runs", {"workflow": name})
+    gate = {"kind": "gate", "prompt": "Go on?", "schema": VERDICT}
+    asked = await claim(server, run["workflowRunId"], gate)
+    (approval,) = await waiting(server, 1)
+    await api(server, "POST", f"approvals/{approval['approvalId']}", {"approved": True})
+    await settled(server, run["workflowRunId"], asked)
+    told = await plan(server, name, count=3)
+    assert (told["hits"], told["live"]) == (7, 1), "what a person said is known, too"
+    assert told["items"][-1]["prompt"] == "never planned before"
 
 
 async def everything(server: LiveServer) -> tuple[Any, ...]:

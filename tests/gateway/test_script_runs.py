@@ -135,25 +135,31 @@ async def test_a_text_that_is_approved_no_more_is_not_resumed(server: LiveServer
 
 
 async def test_three_work_at_a_time_and_more_wait_for_their_turn(server: LiveServer) -> None:
-    runs = [await start(server, "asks", file=f"turn{n}") for n in range(4)]
-    asked = await waiting(server, 3)
-    _, listed = await api(server, "GET", "workflow-runs?limit=4")
+    write(server, "works", "import asyncio\nawait asyncio.sleep(600)")
+
+    async def statuses(runs: list[str]) -> list[str]:
+        return [(await api(server, "GET", f"workflow-runs/{run}/status"))[1]["status"] for run in runs]
+
+    async def come_to(runs: list[str], *wanted: str) -> list[str]:
+        async with asyncio.timeout(30):
+            while sorted(found := await statuses(runs)) != sorted(wanted):
+                await asyncio.sleep(0.05)
+        return found
+
+    runs = [await start(server, "works") for _ in range(5)]
+    _, listed = await api(server, "GET", "workflow-runs?limit=5")
     assert [one["workflowRunId"] for one in listed["items"]] == runs[::-1]
-    assert sorted(one["status"] for one in listed["items"]) == ["pending", "running", "running", "running"]
-    (late,) = [one["workflowRunId"] for one in listed["items"] if one["status"] == "pending"]
-    await api(server, "POST", f"approvals/{asked[0]['approvalId']}", {"approved": False})
-    async with asyncio.timeout(30):
-        while (await api(server, "GET", f"workflow-runs/{late}/status"))[1]["status"] == "pending":
-            await asyncio.sleep(0.05)
-    for run in runs:
+    found = await come_to(runs, "pending", "pending", "running", "running", "running")
+    late = [run for run, status in zip(runs, found, strict=True) if status == "pending"]
+    assert (await api(server, "POST", f"workflow-runs/{late[1]}/cancel"))[1] == {"count": 0}
+    assert (await ended(server, late[1]))["status"] == "interrupted"
+    rest = [run for run in runs if run != late[1]]
+    working = next(run for run in rest if run not in late)
+    await api(server, "POST", f"workflow-runs/{working}/cancel")
+    await come_to(rest, "interrupted", "running", "running", "running")
+    for run in rest:
         await api(server, "POST", f"workflow-runs/{run}/cancel")
-    assert {(await ended(server, run))["status"] for run in runs} <= {"interrupted", "completed"}
-    more = [await start(server, "asks", file=f"more{n}") for n in range(4)]
-    await waiting(server, 3)
-    assert (await api(server, "POST", f"workflow-runs/{more[3]}/cancel"))[1] == {"count": 0}
-    assert (await ended(server, more[3]))["status"] == "interrupted"
-    for run in more[:3]:
-        await api(server, "POST", f"workflow-runs/{run}/cancel")
+    assert {(await ended(server, run))["status"] for run in rest} == {"interrupted"}
 
 
 async def test_the_model_of_a_run_is_that_of_calls_that_name_none(server: LiveServer) -> None:
