@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from typing import Final
 
 from .. import events as ev
@@ -31,6 +32,7 @@ class Takeover:
         self._room = room
         self._entries = entries
         self._looking: asyncio.Task[None] | None = None
+        self._failed: Counter[str] = Counter()
 
     async def recover(self) -> int:
         """Takes up every run that a stopped server left behind; returns how many. No run stays running unattended.
@@ -93,6 +95,7 @@ class Takeover:
                 return False
             except Exception:
                 log.exception("Run %s could not be taken up.", run.run_id)
+                self._failed[run.run_id] += 1
                 await self._carried.give_back(run.run_id)
                 return True
             if run.run_id not in self._carried.tasks and not run.queued:
@@ -128,10 +131,11 @@ class Takeover:
         await self._means.append(run.run_id, ev.Log(message=RESTARTED))
         # One that waits for a person is not stuck, however often the server stops meanwhile.
         is_waiting = bool(transcript.pending_approvals or transcript.pending_inputs)
-        if fruitless >= self._means.settings.max_fruitless_restarts and not is_waiting:
+        most = self._means.settings.max_fruitless_restarts
+        if self._failed[run.run_id] >= most or (fruitless >= most and not is_waiting):
             fault = AgentError(
-                f"The server stopped {fruitless} times while this run was at the same place, so it is not taken up "
-                "again."
+                f"It was taken up {fruitless} times at the same place, where the server stopped or could not go on "
+                "with it, so it is not taken up again."
             )
             await self._carried.end(run.run_id, RunStatus.ERROR, transcript, error=fault)
             return

@@ -18,8 +18,11 @@ from jupyter_agent.records import (
     Page,
     Principal,
     RunStatus,
+    WorkflowBudget,
+    WorkflowEvent,
     WorkflowRun,
 )
+from jupyter_agent.storage.ahead import Use
 from jupyter_agent.storage.calls import Claim
 from jupyter_agent.storage.sql import SqlRows
 from tests.storage.test_calls import call, done
@@ -53,6 +56,9 @@ READS: dict[str, Call] = {
     "list_headless_runs": lambda rows, by: rows.list_headless_runs("review", "p", by=by, limit=5),
     "get_calls": lambda rows, by: rows.get_calls(["call"], by=by),
     "list_calls": lambda rows, by: rows.list_calls("review", "p", by=by),
+    "last_pass": lambda rows, by: rows.last_pass("review", "p", by=by),
+    "ledger": lambda rows, by: rows.ledger("wfr", by=by),
+    "list_workflow_events": lambda rows, by: rows.list_workflow_events("wfr", by=by),
 }
 NOTHING: dict[str, Call] = {
     "thread_feedback": lambda rows, by: rows.thread_feedback("t", by=by),
@@ -60,6 +66,11 @@ NOTHING: dict[str, Call] = {
     "withdraw_feedback": lambda rows, by: rows.withdraw_feedback("r", by=by),
     "start_calls": lambda rows, by: rows.start_calls("wfr", [], by=by),
     "claim_calls": lambda rows, by: rows.claim_calls("wfr", [Claim("none")], by=by),
+    "take_calls": lambda rows, by: rows.take_calls("wfr", [Claim("none")], by=by),
+    "use_calls": lambda rows, by: rows.use_calls("wfr", [Use("none")], by=by),
+    "calls_after": lambda rows, by: rows.calls_after("wfr", "call", by=by, most=5),
+    "step_keys": lambda rows, by: rows.step_keys("wfr", by=by),
+    "record_calls": lambda rows, by: rows.record_calls("wfr", [], tokens=[], most=5, by=by),
 }
 """What there is nothing of here for the system: it has said nothing of its own, and the run has no prompts."""
 CHANGES: dict[str, Call] = {
@@ -69,6 +80,7 @@ CHANGES: dict[str, Call] = {
     "delete_thread": lambda rows, by: rows.delete_thread("t", by=by),
     "release_claims": lambda rows, by: rows.release_claims("wfr", by=by),
     "forget_calls": lambda rows, by: rows.forget_calls("review", "p", by=by),
+    "set_workflow_budget": lambda rows, by: rows.set_workflow_budget("wfr", WorkflowBudget(tokens=1), by=by),
 }
 AGAIN = ("release_claims", "forget_calls")
 """What may be done again: nothing is left the second time, and that is no fault."""
@@ -102,6 +114,7 @@ async def kept(rows):
                     status=RunStatus.RUNNING, created_at=BEGAN, updated_at=BEGAN),
         {"name": "review"},
     )  # fmt: skip
+    await rows.tell_headless_run("wfr", [WorkflowEvent(type="log", text="It reads.", at=BEGAN)])
     (started,) = await rows.start_calls("wfr", [call("key", call_id="call")], by=ALICE)
     await rows.finish_call(done(started))
     return rows
@@ -158,6 +171,9 @@ async def test_the_system_may_change_it(kept, name):
     await CHANGES[name](kept, SYSTEM)
     if name == "update_thread":
         assert (await kept.get_thread("t", by=SYSTEM)).title == "mine"
+        return
+    if name == "set_workflow_budget":
+        assert (await kept.get_workflow_run("wfr", by=SYSTEM)).budget_tokens == 1
         return
     if name in AGAIN:
         assert await CHANGES[name](kept, SYSTEM) == 0

@@ -463,9 +463,10 @@ async def test_what_is_going_on_is_found_by_an_index_of_its_own(rows, thread, ki
 
     async def explain(db):
         if kind == "sqlite":
-            return str((await db.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")).all())
-        await db.exec_driver_sql("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
-        return str((await db.exec_driver_sql(f"EXPLAIN {text}")).all())
+            return str((await db.execute(sa.text(f"EXPLAIN QUERY PLAN {text}"))).all())
+        for way in ("seqscan", "bitmapscan"):
+            await db.execute(sa.text(f"SET LOCAL enable_{way} = off"))
+        return str((await db.execute(sa.text(f"EXPLAIN {text}"))).all())
 
     plan = await rows._write(explain)
     assert "unfinished_runs" in plan
