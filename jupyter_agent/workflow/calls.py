@@ -189,8 +189,12 @@ class Calls:
 
     def _running(self, call: StoredCall) -> CallState:
         """Returns the state of a call in flight, with what it waits for a person with."""
+        running = state_of(call, "running")
         waits_for: Any = self._waits.get(call.call_id)
-        return msgspec.structs.replace(state_of(call, "running"), waits_for=waits_for)
+        if waits_for is None:
+            return running
+        # The row of a first try does not say its run.
+        return msgspec.structs.replace(running, waits_for=waits_for, run_id=call.run_id or _run_of(call))
 
     async def _digests_for(
         self, workflow_run_id: str, placed: Sequence[PlacedCall], *, by: Principal
@@ -482,7 +486,8 @@ class Calls:
         """Returns the call with what this try took added to those before it."""
         tokens, cost = _spent(ended)
         if ended.tool_calls:
-            # It may have had runs below it.
+            # It may have had runs below it; rows know all of them when the last event is there.
+            await self._over(ended.run_id, call, wholly=True)
             totals = await self._rows.run_totals(ended.run_id, by=SYSTEM)
             tokens, cost = totals.total_tokens, totals.cost
         if call.tokens is not None:
