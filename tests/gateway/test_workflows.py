@@ -187,13 +187,22 @@ async def test_too_many_are_refused_before_anything_starts(server: LiveServer) -
 
 
 async def test_no_more_than_sixteen_work_at_once(server: LiveServer) -> None:
-    wait = {"model": "scripted", "tools": [], "script": {"turns": [{"wait_s": 0.5, "text": "x"}]}}
+    wait = {"model": "scripted", "tools": [], "script": {"turns": [{"wait_s": 60, "text": "x"}]}}
+
+    async def working() -> int:
+        _, runs = await api(server, "GET", "runs?limit=200")
+        return len([one for one in runs["items"] if one["metadata"].get("workflow") == "crowd"])
+
     run = await opened(server, "crowd")
     states = await claim(server, run, *[{"prompt": str(n), **wait} for n in range(20)])
-    await asyncio.sleep(0.3)
-    _, runs = await api(server, "GET", "runs?limit=200")
-    assert 0 < len([one for one in runs["items"] if one["metadata"].get("workflow") == "crowd"]) <= 16
-    assert {one["status"] for one in await settled(server, run, states)} == {"done"}
+    async with asyncio.timeout(30):
+        while await working() < 16:
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.3)  # a seventeenth would have begun by then
+    assert await working() == 16
+    ids = {"callIds": [one["callId"] for one in states]}
+    assert (await api(server, "POST", f"workflow-runs/{run}/calls/stop", ids))[1] == {"count": 20}
+    assert {one["status"] for one in await settled(server, run, states)} == {"failed"}
 
 
 async def test_forgotten_results_run_live_again(server: LiveServer) -> None:
