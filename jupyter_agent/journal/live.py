@@ -120,8 +120,9 @@ class LiveRun:
             raise RunFinished(f"Run {self.places.run_id} is over: {type(event).__name__} cannot be appended.")
         if self._is_closing:
             raise RunNotFound(f"The journal of run {self.places.run_id} is being closed: open it again to append.")
-        at = datetime.now(UTC)
-        at = max(at, self._last_at)
+        # A run begins when its row was made: its place among others is the same from the first moment on.
+        begun = event.at if isinstance(event, ev.RunStarted) else None
+        at = max(begun or datetime.now(UTC), self._last_at)
         if not at.microsecond:
             at = at.replace(microsecond=1)  # so that the text always has six digits
         numbered = msgspec.structs.replace(

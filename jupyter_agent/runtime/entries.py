@@ -66,6 +66,7 @@ class Entries:
         """Inserts the run's row; where the thread is busy it waits for its turn, or as the strategy says. Raises
         ThreadBusy."""
         now = utc_now()
+        now = now.replace(microsecond=max(1, now.microsecond))  # as the journal has it
         parts = (Text(text=request.input),) if isinstance(request.input, str) else request.input
         run = Run(
             run_id=run_id,
@@ -115,6 +116,7 @@ class Entries:
         # Everything that going on after a restart needs; the input stands in its own field.
         kept = msgspec.to_builtins(msgspec.structs.replace(request, input="", metadata={}))
         started = ev.RunStarted(
+            at=run.created_at,
             thread_id=run.thread_id,
             user_id=run.user_id,
             agent=run.agent,

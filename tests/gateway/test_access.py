@@ -175,6 +175,7 @@ BODIES = {
     ("post", "/feedback"): {"rating": -1},
     ("post", "/calls/"): {"callIds": ["call_1"]},
     ("post", "/calls"): {"calls": [{"prompt": "x", "model": "echo"}], "start": True},
+    ("post", "/steps/"): {"approved": True},
     ("post", "/steps"): {"steps": [{"token": "tok_1", "name": "f", "source": "def f(): …", "answer": "1"}]},
     ("put", "/budget"): {"tokens": 5},
 }

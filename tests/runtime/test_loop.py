@@ -30,6 +30,16 @@ async def test_a_text_run_tells_its_whole_story(world: World) -> None:
     assert not world.storage.lines.exists(run.run_id)
 
 
+async def test_a_run_has_its_place_among_others_from_the_first_moment_on(world: World) -> None:
+    started = [await world.start(["one"]) for _ in range(5)]
+    for run in started:
+        await world.end(run)
+    found = await world.storage.rows.list_runs(by=ALICE)
+    assert [(one.run_id, one.created_at) for one in found.items] == [
+        (one.run_id, one.created_at) for one in reversed(started)
+    ]
+
+
 async def test_a_tool_reads_and_its_result_goes_back(world: World) -> None:
     (world.workspace / "a.txt").write_text("forty-two")
     run = await world.start([call("read_file", path="a.txt"), {"text": "It says {result}"}])
