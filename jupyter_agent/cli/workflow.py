@@ -6,7 +6,8 @@ Results go to stdout, everything else to stderr.
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from ..client.client import Client
@@ -15,7 +16,7 @@ from ..client.workflow_progress import WorkflowProgress
 from ..client.workflow_run import WorkflowRun, read_run, resumed
 from ..client.workflows import WorkflowInfo, approved, listed, listed_runs, shown_text, started
 from ..display import words
-from ..exceptions import RunFailed
+from ..exceptions import AgentError, RunFailed
 from ..records import HeadlessRun, RunStatus
 from .args import add_args, given_args
 from .run import add_connection, connect
@@ -144,8 +145,20 @@ def _followed(run: WorkflowRun, options: argparse.Namespace) -> int:
     if options.detach:
         print(run.id)
         return 0
-    _say(f"{run.id} of {run.name}. Ctrl-C ends it.")
-    return _result(run, options)
+    with _ended_by_ctrl_c(run):
+        _say(f"{run.id} of {run.name}. Ctrl-C ends it.")
+        return _result(run, options)
+
+
+@contextmanager
+def _ended_by_ctrl_c(run: WorkflowRun) -> Iterator[None]:
+    """Ends the run where Ctrl-C comes before or after somebody waits for it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with suppress(AgentError):
+            run.cancel()
+        raise
 
 
 def _result(run: WorkflowRun, options: argparse.Namespace) -> int:
