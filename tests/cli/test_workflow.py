@@ -119,8 +119,11 @@ async def test_a_detached_run_is_looked_at_and_cancelled(server):
 
 
 async def test_ctrl_c_ends_the_run(server):
-    (server.root / "a.py").write_text("x = 1\n")
-    called = Called(server, "workflow", "run", "review-code", "-a", "path=a.py")
+    folder = server.home / "config" / "agent" / "workflows"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = 'meta = {"name": "endless"}\nimport asyncio\nlog("on")\nawait asyncio.sleep(600)'
+    (folder / "endless.py").write_text(text)
+    called = Called(server, "workflow", "run", "endless")
     process = await asyncio.create_subprocess_exec(
         *called._command, env=called._env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
