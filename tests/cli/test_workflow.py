@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 
 import pytest
 
@@ -125,13 +126,15 @@ async def test_ctrl_c_ends_the_run(server):
     (folder / "endless.py").write_text(text)
     called = Called(server, "workflow", "run", "endless")
     process = await asyncio.create_subprocess_exec(
-        *called._command, env=called._env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
+        *called._command, env=called._env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        # Whatever runs the tests in the background may ignore it, and what it starts with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     assert process.stderr is not None
     line = (await asyncio.wait_for(process.stderr.readline(), 60)).decode()
     assert line.startswith("wfr_")
     await asyncio.wait_for(process.stderr.readline(), 60)
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 130
     _, told = await server.request("GET", f"jupyter-agent/api/workflow-runs/{line.split()[0]}/status")
