@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
@@ -20,7 +20,7 @@ from ..exceptions import ConnectionLost, StorageUnavailable
 from ..flow import FlowRun, StepState
 from ..records import RunStatus
 from .args import add_args, given_args
-from .run import add_connection, connect
+from .run import add_deed, connect
 
 LISTED: Final = 20
 LOOK_EVERY_S: Final = 0.5
@@ -29,20 +29,20 @@ LOST_AFTER_S: Final = 300.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     deeds = parser.add_subparsers(dest="deed", metavar="DEED", required=True)
-    _deed(deeds, "list", _list, "list the flows that the server's configuration names")
-    one = _deed(deeds, "run", _run, "start a flow and wait for its result")
+    add_deed(deeds, "list", _list, "list the flows that the server's configuration names")
+    one = add_deed(deeds, "run", _run, "start a flow and wait for its result")
     one.add_argument("name")
     add_args(one)
     one.add_argument("--detach", action="store_true", help="print the run's id and do not wait")
-    one = _deed(deeds, "status", _status, "show where a run's steps stand, or the newest runs without an id")
+    one = add_deed(deeds, "status", _status, "show where a run's steps stand, or the newest runs without an id")
     one.add_argument("id", nargs="?")
     one.add_argument("--follow", action="store_true", help="stay until it is over; then print its result as run does")
     for name, does, told in (("approve", _approve, "approve"), ("reject", _reject, "reject")):
-        one = _deed(deeds, name, does, f"{told} what a step asks")
+        one = add_deed(deeds, name, does, f"{told} what a step asks")
         one.add_argument("id")
         one.add_argument("step")
         one.add_argument("--reason")
-    one = _deed(deeds, "cancel", _cancel, "end a run for good, with its steps")
+    one = add_deed(deeds, "cancel", _cancel, "end a run for good, with its steps")
     one.add_argument("id")
 
 
@@ -50,13 +50,6 @@ def main(options: argparse.Namespace) -> int:
     connect(options)
     deed: Callable[[Client, argparse.Namespace], int] = options.does
     return deed(session().client, options)
-
-
-def _deed(deeds: Any, name: str, does: Callable[..., int], told: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = deeds.add_parser(name, help=told, description=f"{told.capitalize()}.")
-    parser.set_defaults(does=does)
-    add_connection(parser)
-    return parser
 
 
 def _list(client: Client, _: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,14 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
         "--url",
         help="address of the Jupyter server, its token in JUPYTER_TOKEN; default: the one that runs here",
     )
+
+
+def add_deed(deeds: Any, name: str, does: Callable[..., int], told: str) -> argparse.ArgumentParser:
+    """Adds what a command can do, as a command of its own that speaks to a server; returns its parser."""
+    parser: argparse.ArgumentParser = deeds.add_parser(name, help=told, description=f"{told.capitalize()}.")
+    parser.set_defaults(does=does)
+    add_connection(parser)
+    return parser
 
 
 def connect(options: argparse.Namespace) -> None:

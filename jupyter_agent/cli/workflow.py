@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Final
 
 from ..client.client import Client
 from ..client.session import session
@@ -19,32 +19,34 @@ from ..display import words
 from ..exceptions import AgentError, RunFailed
 from ..records import HeadlessRun, RunStatus
 from .args import add_args, given_args
-from .run import add_connection, connect
+from .run import add_deed, connect
 
 LISTED: Final = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     deeds = parser.add_subparsers(dest="deed", metavar="DEED", required=True)
-    _deed(deeds, "list", _list, "list the workflows that the server has, and files that it cannot use")
-    one = _deed(deeds, "show", _show, "show a workflow: its arguments, its SHA-256, its text")
+    add_deed(deeds, "list", _list, "list the workflows that the server has, and files that it cannot use")
+    one = add_deed(deeds, "show", _show, "show a workflow: its arguments, its SHA-256, its text")
     one.add_argument("name")
-    one = _deed(deeds, "approve", _approve, "read the text of a workflow that came with the workspace, and approve it")
+    one = add_deed(
+        deeds, "approve", _approve, "read the text of a workflow that came with the workspace, and approve it"
+    )
     one.add_argument("name")
     one.add_argument("--digest", help="the SHA-256 of the text that was read; asked for at a terminal without it")
-    one = _deed(deeds, "run", _run, "run a workflow on the server and wait for its result")
+    one = add_deed(deeds, "run", _run, "run a workflow on the server and wait for its result")
     one.add_argument("name")
     add_args(one)
     one.add_argument("-m", "--model", help="model of calls that name none; default: the server's")
     one.add_argument("--detach", action="store_true", help="print the run's id and do not wait")
     _add_whole(one)
-    one = _deed(deeds, "status", _status, "show where a run stands, or the newest runs without an id")
+    one = add_deed(deeds, "status", _status, "show where a run stands, or the newest runs without an id")
     one.add_argument("id", nargs="?")
     one.add_argument("--follow", action="store_true", help="stay until it is over; then print its result as run does")
     _add_whole(one)
-    one = _deed(deeds, "cancel", _cancel, "end a run for good, with its calls")
+    one = add_deed(deeds, "cancel", _cancel, "end a run for good, with its calls")
     one.add_argument("id")
-    one = _deed(
+    one = add_deed(
         deeds, "resume", _resume, "run what failed or was interrupted once more: what is stored is not run again"
     )
     one.add_argument("id")
@@ -56,13 +58,6 @@ def main(options: argparse.Namespace) -> int:
     connect(options)
     deed: Callable[[Client, argparse.Namespace], int] = options.does
     return deed(session().client, options)
-
-
-def _deed(deeds: Any, name: str, does: Callable[..., int], told: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = deeds.add_parser(name, help=told, description=f"{told.capitalize()}.")
-    parser.set_defaults(does=does)
-    add_connection(parser)
-    return parser
 
 
 def _add_whole(parser: argparse.ArgumentParser) -> None:
