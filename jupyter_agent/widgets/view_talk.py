@@ -11,12 +11,14 @@ import msgspec
 
 from ..client.client import Client
 from ..exceptions import AgentError
-from .talk import TICK_S, Send, Talk
+from .talk import FRAME_S, TICK_S, Send, Talk
 
 TELL_S: Final = 0.5
 """Between two times that a view of a run that goes on is told anew."""
 MOST_WORK: Final = 0.1
-"""The part of the time that may be spent on it: of a long run a view is told less often."""
+"""The part of the time that may be spent on it: of a long run a view is told less often, its end at once."""
+MOST_PAUSE_S: Final = 5.0
+"""And not less often than this: the first look may have taken long for once, where libraries are loaded."""
 
 
 class News(Protocol):
@@ -55,7 +57,7 @@ class ViewTalk(Talk):
         self._shown = shown
         self._feeds = feeds
         self._stops: list[Callable[[], None]] = []
-        self._last: tuple[bytes, str | None] | None = None
+        self._last: tuple[bytes, str | None, bool] | None = None
         self._is_looking = False
         self._is_behind = False
         self._turn = asyncio.Lock()
@@ -72,6 +74,15 @@ class ViewTalk(Talk):
         self._stops = []
         super()._rest()
 
+    @property
+    def _is_over(self) -> bool:
+        return all(feed.is_done for feed in self._feeds)
+
+    def _changed(self) -> None:
+        if self._is_over:
+            self._pause_s = min(self._pause_s, FRAME_S)
+        super()._changed()
+
     def _tell(self) -> None:
         self._is_behind = self._is_looking
         if not self._is_looking:
@@ -79,7 +90,7 @@ class ViewTalk(Talk):
             self._work(self._look())
 
     async def _look(self) -> None:
-        is_final = all(feed.is_done for feed in self._feeds)
+        is_final = self._is_over
         fault = next((feed.fault.message for feed in self._feeds if feed.fault), None)
         began = self._now()
         try:
@@ -91,11 +102,13 @@ class ViewTalk(Talk):
             self._is_looking = False
         if not self._is_on:
             return
-        if (said, fault) != self._last or self._is_time_for_a_sign:
-            self._last = (said, fault)
+        if (said, fault, is_final) != self._last or self._is_time_for_a_sign:
+            self._last = (said, fault, is_final)
             news = {"text": said.decode()} if said else {}
             self._say({"type": "view", **news, "isFinal": is_final, "reason": fault})
-        self._pause_s = max(self._pause_s, TELL_S, (self._now() - began) / MOST_WORK)
+        if not self._is_over:
+            pause_s = min((self._now() - began) / MOST_WORK, MOST_PAUSE_S)
+            self._pause_s = max(self._pause_s, TELL_S, pause_s)
         if self._is_behind:
             self._tell_in(self._pause_s)
         elif is_final:
