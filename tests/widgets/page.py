@@ -8,6 +8,9 @@ from typing import Any
 
 from tests.notebooks.kernel import ServerKernel
 
+UNWATCHED = "import time\nwhile {}._watchers:\n    time.sleep(0.01)\n"
+"""Code that ends when nothing follows any more: what a view says to its pages ends in the client's own loop."""
+
 
 class Page:
     """Hears the kernel's IOPub channel for as long as it is open. `widgets` has their state by comm id."""
@@ -20,6 +23,7 @@ class Page:
         self.said: list[tuple[float, dict[str, Any]]] = []
         self.answers: dict[str, tuple[dict[str, Any], list[bytes]]] = {}
         self.outputs: list[dict[str, Any]] = []
+        self._begun: dict[tuple[str, str], str] = {}
         self.is_busy = False
         """Whether a cell is being executed."""
         self.raw: list[str] = []
@@ -51,12 +55,22 @@ class Page:
                     for output in self.outputs:
                         if output.get("transient", {}).get("display_id") == content["transient"]["display_id"]:
                             output["data"] = content["data"]
-                case "display_data" | "execute_result" | "stream" | "error":
+                case "display_data" | "execute_result" | "error":
                     self.outputs.append(content)
+                case "stream":
+                    self._print(message["parent_header"].get("msg_id", ""), content)
                 case "status" if message["parent_header"].get("msg_type") == "execute_request":
                     self.is_busy = content["execution_state"] == "busy"
                 case _:
                     pass
+
+    def _print(self, cell: str, content: dict[str, Any]) -> None:
+        """Shows whole lines: what a cell prints may come in pieces, wherever the kernel happens to flush."""
+        text = self._begun.pop((cell, content["name"]), "") + content["text"]
+        if text.endswith("\n"):
+            self.outputs.append({**content, "text": text})
+        else:
+            self._begun[cell, content["name"]] = text
 
     def _take(self, comm_id: str, data: dict[str, Any], buffers: list[Any]) -> None:
         if data["method"] == "update":

@@ -10,7 +10,7 @@ from jupyter_agent.client.workflow import CallRow
 from jupyter_agent.display.calls import calls_table, change, row_of, summary
 from jupyter_agent.display.table import VIEW_MIME, table_html, table_text
 from jupyter_agent.script.key import Difference
-from tests.widgets.page import Page, until
+from tests.widgets.page import UNWATCHED, Page, until
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 START = "%load_ext jupyter_agent\nimport jupyter_agent as ja, asyncio\n"
@@ -61,8 +61,8 @@ async def test_a_pass_is_told_live_and_its_output_holds_what_became_of_it(page):
     page.execute("print(view.df.label.tolist(), view.df.why.tolist() == wf.calls.df.why.tolist())")
     await until(lambda: any(output.get("text") for output in page.outputs))
     assert page.outputs[-1]["text"] == "['one', 'two'] True\n"
-    page.execute("view.close()\nprint(len(wf._watchers))")
-    await until(lambda: page.outputs[-1].get("text") == "0\n")
+    page.execute(f"view.close()\n{UNWATCHED.format('wf')}print('unwatched')")
+    await until(lambda: page.outputs[-1].get("text") == "unwatched\n")
     page.execute("wf")
     await until(lambda: VIEW_MIME in page.outputs[-1].get("data", {}))
 
