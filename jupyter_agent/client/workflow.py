@@ -47,7 +47,8 @@ class CallRow(Struct, frozen=True, kw_only=True):
 
     `status` is queued (not begun), waiting (for a person), running, done or failed; `reused` says whether its answer
     came from the store, None until that is known, and `why` says why or why not. `tokens` and `cost` were
-    spent by it now, `saved_tokens` and `saved_cost` when it first ran; None where unknown.
+    spent by it now, `saved_tokens` and `saved_cost` when it first ran; None where unknown. `silent_since` is since when
+    nothing has come of one that runs, where that is minutes ago.
     """
 
     number: int
@@ -69,6 +70,7 @@ class CallRow(Struct, frozen=True, kw_only=True):
     saved_cost: float | None = None
     started_at: datetime | None = None
     seconds: float | None = None
+    silent_since: datetime | None = None
     answer: str | None = None
     error: str | None = None
 
@@ -451,7 +453,10 @@ class Workflow:
             status = "running" if state.waits_for is None else "waiting"
             row = self._rows.get(token)
             began = row.started_at if row is not None else None
-            self._change(token, status=status, run_id=state.run_id, tries=state.tries, started_at=began or utc_now())
+            self._change(
+                token, status=status, run_id=state.run_id, tries=state.tries, started_at=began or utc_now(),
+                silent_since=state.silent_since,
+            )  # fmt: skip
             if state.why is not None and state.why != IN_FLIGHT:
                 # Its start says at once why it is not reused.
                 self._change(token, reused=False, why=state.why, difference=state.difference, key=state.key)

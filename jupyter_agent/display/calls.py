@@ -78,6 +78,8 @@ class CallLine(Protocol):
     @property
     def seconds(self) -> float | None: ...
     @property
+    def silent_since(self) -> datetime | None: ...
+    @property
     def error(self) -> str | None: ...
 
 
@@ -88,7 +90,11 @@ def summary(workflow: str, calls: Sequence[CallLine]) -> str:
     """Returns the calls in a line: how many, how many of them from the store, what was spent and saved."""
     sums = sums_of(calls)
     parts = [f"Workflow {workflow}: {headline(sums)}"]
-    parts += [f"{sums[status]} {status}" for status in ("running", "queued", "failed") if sums[status]]
+    stalled = sum(call.status == "running" and call.silent_since is not None for call in calls)
+    said = {"running": f" ({stalled} stalled)" if stalled else ""}
+    parts += [
+        f"{sums[status]} {status}{said.get(status, '')}" for status in ("running", "queued", "failed") if sums[status]
+    ]
     if sums["waiting"]:
         parts.append(f"{sums['waiting']} waiting for a person")
     parts.append(f"{sums['tokens']:,} tokens spent{_money(sums['cost'])}")
@@ -183,9 +189,16 @@ def row_of(call: CallLine, now: datetime) -> dict[str, Any]:
         "change": call.difference and change(call.difference), "model": call.model, "runId": call.run_id,
         "tries": call.tries if call.tries > 1 else None, "tokens": call.tokens, "cost": call.cost or None,
         "savedTokens": call.saved_tokens or None, "savedCost": call.saved_cost or None, "seconds": elapsed,
-        "error": call.error and words.one_line(call.error, WHY_CHARS),
+        "silent": _silent_s(call, now), "error": call.error and words.one_line(call.error, WHY_CHARS),
     }  # fmt: skip
     return {name: value for name, value in said.items() if value is not None}
+
+
+def _silent_s(call: CallLine, now: datetime) -> float | None:
+    """Returns for how many seconds nothing has come of a call that is stalled, None of any other."""
+    if call.status != "running" or call.silent_since is None:
+        return None
+    return max(0.0, (now - call.silent_since).total_seconds())
 
 
 def calls_data(
@@ -229,6 +242,8 @@ def _cells(call: CallLine) -> list[Cell]:
         state, style = "from the store", Style.GOOD
     elif call.status in ("failed", "waiting"):
         style = Style.POOR if call.status == "failed" else Style.FAIR
+    elif call.status == "running" and call.silent_since is not None:
+        state, style = f"stalled: nothing since {words.moment(call.silent_since)}", Style.FAIR
     changed = f": {change(call.difference)}" if call.difference else ""
     why = f"{call.why or ''}{changed}{f' · {call.error}' if call.error else ''}"
     tokens = call.saved_tokens if call.reused else call.tokens

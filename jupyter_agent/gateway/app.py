@@ -164,6 +164,11 @@ class AgentGateway(ExtensionApp):
         help="""Seconds that a workflow may work on the server, without the time in which it merely waits for people;
         None for no limit.""",
     ).tag(config=True)
+    workflow_silent_s = Float(
+        300.0,
+        min=0.1,
+        help="""Seconds after which a call of a workflow is shown as stalled, where nothing has come of it.""",
+    ).tag(config=True)
     retention_every_s = Float(
         3600.0, min=0.1, help="""Seconds between two looks for what is beyond these limits."""
     ).tag(config=True)
@@ -318,6 +323,7 @@ class AgentGateway(ExtensionApp):
                 flow_runs_for=None if self.flow_runs_days is None else timedelta(days=self.flow_runs_days),
             ),
             workflow_active_s=self.workflow_active_s,
+            workflow_silent_s=self.workflow_silent_s,
             workflow_budget=WorkflowBudget(tokens=self.workflow_budget_tokens, cost=self.workflow_budget_cost),
             sweep_every_s=self.retention_every_s,
             reverify_every_s=self.reverify_every_s,

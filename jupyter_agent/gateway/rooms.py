@@ -56,6 +56,7 @@ class Plan:
     retention: Limits
     results: ResultLimits
     workflow_active_s: float | None
+    workflow_silent_s: float
     workflow_budget: WorkflowBudget
     sweep_every_s: float
     reverify_every_s: float
@@ -159,6 +160,7 @@ async def open_rooms(
             resolver=Resolver(models=models, toolbox=toolbox, settings=plan.settings),
             project=plan.project,
             budget=plan.workflow_budget,
+            silent_after_s=plan.workflow_silent_s,
         )
         headless = Headless(
             storage=storage,

@@ -50,7 +50,8 @@ class CallState(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
 
     `hit`: answered from the store. `missed`: there is nothing to reuse, and it was not started. `running`, `done`,
     `failed` (with `code`, `message`, `details`): it runs or ran live. `gone`: nobody carries it out any more, start it
-    again. `waits_for` says what a running one waits for a person with: an answer, or a decision.
+    again. `waits_for` says what a running one waits for a person with: an answer, or a decision; `silent_since` that
+    nothing has come of it for minutes.
     `why` says why it was or was not reused: `unchanged`, `first time`, `prompt changed` …; `difference` has the values.
     `answer` is text; of a call with a schema it is JSON. `tokens` and `cost` are what it took when it ran.
     """
@@ -63,6 +64,7 @@ class CallState(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
     answer: str | None = None
     run_id: str | None = None
     waits_for: Literal["waiting_input", "waiting_confirmation"] | None = None
+    silent_since: datetime | None = None
     tries: int = 0
     tokens: int | None = None
     cost: float | None = None

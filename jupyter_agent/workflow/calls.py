@@ -10,6 +10,7 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
+from datetime import datetime
 from typing import Any, Final, Protocol, TypeGuard
 from weakref import WeakValueDictionary
 
@@ -50,6 +51,7 @@ from .budget import TOKENS, within
 from .feeds import Feeds
 from .reserving import Reserving
 from .resolving import Resolver, checked_answer, placed_of, request_again, request_for, said_of
+from .silence import SILENT_AFTER_S, Silence
 
 log = logging.getLogger(__name__)
 
@@ -86,14 +88,17 @@ class Calls:
         resolver: Resolver,
         project: str,
         budget: WorkflowBudget | None = None,
+        silent_after_s: float = SILENT_AFTER_S,
     ) -> None:
-        """`budget` is what a pass may spend that says nothing of it."""
+        """`budget` is what a pass may spend that says nothing of it; a call of which nothing comes for `silent_after_s`
+        is told as stalled."""
         self.rows = self._rows = storage.rows
         self._journal = journal
         self._runner = runner
         self.resolver = resolver
         self.project = project
         self.budget = budget if budget is not None else WorkflowBudget(tokens=TOKENS)
+        self._silent_after_s = silent_after_s
         self.reserving = Reserving(storage.rows, run_budget=resolver.run_budget)
         self.feeds = Feeds()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -101,6 +106,7 @@ class Calls:
         self._stopped: set[str] = set()
         self._taken_up: set[str] = set()
         self._waits: dict[str, RunStatus] = {}
+        self._silent: dict[str, datetime] = {}
         self.workflows: CalledWorkflows | None = None
         self._at_once: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
@@ -188,13 +194,15 @@ class Calls:
         return msgspec.structs.replace(self._running(call), why=IN_FLIGHT)
 
     def _running(self, call: StoredCall) -> CallState:
-        """Returns the state of a call in flight, with what it waits for a person with."""
+        """Returns the state of a call in flight, with what it waits for a person with, or since when it is silent."""
         running = state_of(call, "running")
         waits_for: Any = self._waits.get(call.call_id)
-        if waits_for is None:
+        silent_since = None if waits_for is not None else self._silent.get(call.call_id)
+        if waits_for is None and silent_since is None:
             return running
         # The row of a first try does not say its run.
-        return msgspec.structs.replace(running, waits_for=waits_for, run_id=call.run_id or _run_of(call))
+        run_id = call.run_id or _run_of(call)
+        return msgspec.structs.replace(running, waits_for=waits_for, silent_since=silent_since, run_id=run_id)
 
     async def _digests_for(
         self, workflow_run_id: str, placed: Sequence[PlacedCall], *, by: Principal
@@ -447,7 +455,15 @@ class Calls:
 
     async def _over(self, run_id: str, call: StoredCall, *, wholly: bool = False) -> Transcript:
         """Returns what a run came to as soon as that is written; `wholly` waits for the last event. Meanwhile it tells
-        when the call waits for a person."""
+        when the call waits for a person, and when nothing comes of it."""
+        silence = Silence(lambda since: self._tell_silence(call, since), after_s=self._silent_after_s)
+        try:
+            return await self._followed(run_id, call, silence, wholly=wholly)
+        finally:
+            silence.end()
+            self._silent.pop(call.call_id, None)
+
+    async def _followed(self, run_id: str, call: StoredCall, silence: Silence, *, wholly: bool) -> Transcript:
 
         def is_over(live: Transcript | None) -> TypeGuard[Transcript]:
             return live is not None and (live.is_complete if wholly else live.status.is_terminal)
@@ -461,6 +477,7 @@ class Calls:
                 return await self._journal.load(run_id)
             self._tell_waiting(call, status)
             async for batch in self._journal.follow(run_id, after=(live.last_event_id or None) if live else None):
+                silence.heard()
                 for line in batch.lines:
                     # Most lines are a model's words: only those that may tell a status are read.
                     if _STATUS in line and isinstance(event := decode_line(line), StatusChange):
@@ -481,6 +498,16 @@ class Calls:
             self._waits[call.call_id] = waits
         for waiting in self._waiting.get(call.call_id, ()):
             self.feeds[waiting].tell(self._running(call))
+
+    def _tell_silence(self, call: StoredCall, since: datetime | None) -> None:
+        """Tells whoever waits for the call that nothing comes of it, or that something does again."""
+        if since is None:
+            self._silent.pop(call.call_id, None)
+        else:
+            self._silent[call.call_id] = since
+        if call.call_id not in self._waits:
+            for waiting in self._waiting.get(call.call_id, ()):
+                self.feeds[waiting].tell(self._running(call))
 
     async def _charged(self, call: StoredCall, ended: Transcript) -> StoredCall:
         """Returns the call with what this try took added to those before it."""

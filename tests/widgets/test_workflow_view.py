@@ -153,6 +153,18 @@ def test_a_change_is_said_in_the_words_that_differ(was, now, said):
     assert change(Difference(field="prompt", was=was, now=now)) == said
 
 
+def test_a_call_of_which_nothing_comes_is_said_to_be_stalled():
+    since, now = (datetime(2026, 1, 1, 10, minute, tzinfo=UTC) for minute in (0, 7))
+    rows = [
+        CallRow(number=1, prompt="a", status="running", silent_since=since),
+        CallRow(number=2, prompt="b", status="running"),
+        CallRow(number=3, prompt="c", status="done", silent_since=since),
+    ]
+    assert [row_of(row, now).get("silent") for row in rows] == [420, None, None]
+    assert "2 running (1 stalled)" in summary("notes", rows)
+    assert "stalled: nothing since 2026-01-01 10:00 UTC" in table_text(calls_table("notes", rows))
+
+
 def test_a_call_that_waits_for_a_person_is_said_to():
     rows = [
         CallRow(number=1, prompt="a", status="waiting", label="gate"),

@@ -102,6 +102,17 @@ beforeEach(() => {
 
 afterEach(() => document.body.replaceChildren());
 
+test('a call of which nothing comes is stalled, and says for how long', async () => {
+  const silent = { number: 1, name: 'slow', status: 'running', why: 'first time', seconds: 600, silent: 420 };
+  const view = shown({ ...TOLD, rows: [silent] });
+  await until(() => rowsOf(view.node).length > 0);
+  const row = rowsOf(view.node).find(text => text.includes('slow'));
+  expect(row).toContain('stalled');
+  expect(row).toContain('nothing has come for 7 min');
+  expect(row).toContain('first time');
+  view.dispose();
+});
+
 test('calls stand in their phases, with how they stand and why', async () => {
   const view = shown();
   await until(() => rowsOf(view.node).length === 8);

@@ -96,7 +96,7 @@ export class CallCells {
     return [
       name,
       this._state(call),
-      this._why(call),
+      this._why(call, later),
       cell(call.model),
       this._tokens(call),
       ...(this._hasCost ? [this._cost(call)] : []),
@@ -118,19 +118,26 @@ export class CallCells {
     return node;
   }
 
-  private _state({ state, tries }: ICall): HTMLElement {
+  private _state({ state, tries, silent }: ICall): HTMLElement {
     const node = cell('', 'jp-agent-Workflow-state');
+    const isStalled = state === 'running' && silent !== null && !this._isPast;
     node.dataset.state = state;
+    node.dataset.stalled = String(isStalled);
     const again = tries > 1 ? `, ${this._words.__('%1 tries', tries.toLocaleString())}` : '';
     node.append(
       element('span', 'jp-agent-Workflow-mark', MARKS[state], { 'aria-hidden': 'true' }),
-      `${stateWord(state, this._words, this._isPast)}${again}`
+      `${isStalled ? this._words.__('stalled') : stateWord(state, this._words, this._isPast)}${again}`
     );
     return node;
   }
 
-  private _why({ why, change, error, state }: ICall): HTMLElement {
-    const said = [why, change].filter(Boolean).join(': ');
+  private _why({ why, change, error, state, silent }: ICall, later: number): HTMLElement {
+    const reason = [why, change].filter(Boolean).join(': ');
+    const silence =
+      state === 'running' && silent !== null && !this._isPast
+        ? this._words.__('nothing has come for %1', duration(1_000 * (silent + later)))
+        : '';
+    const said = [silence, reason].filter(Boolean).join(' · ');
     const node = cell('', 'jp-agent-Workflow-why');
     if (state === 'failed' && error) {
       node.append(element('span', 'jp-agent-Workflow-fault', error), said && element('span', '', ` · ${said}`));

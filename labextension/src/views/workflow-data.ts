@@ -34,6 +34,8 @@ export interface ICall {
   readonly savedCost: number | null;
   /** What it took, or has taken until it was told. */
   readonly seconds: number | null;
+  /** For how many seconds nothing has come of it, where that is minutes. */
+  readonly silent: number | null;
   readonly error: string;
 }
 
@@ -111,6 +113,7 @@ function readCall(row: Fields): ICall {
     savedTokens: numberOf(row.savedTokens),
     savedCost: numberOf(row.savedCost),
     seconds: numberOf(row.seconds),
+    silent: numberOf(row.silent),
     error: textOf(row.error)
   };
 }
