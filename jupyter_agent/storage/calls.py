@@ -18,7 +18,15 @@ from ..records import Principal, StoredCall, WorkflowRun, clean, utc_now
 from . import queries
 from .database import Database, patient
 from .spending import Decide, open_spending, settle, workflow_run_row
-from .workflow_tables import call_claims, call_of, call_results, call_values, workflow_run_of, workflow_runs
+from .workflow_tables import (
+    call_claims,
+    call_of,
+    call_results,
+    call_values,
+    is_in_flight,
+    workflow_run_of,
+    workflow_runs,
+)
 
 KEYS_AT_ONCE: Final = 400
 """Databases bound how many values a statement may name."""
@@ -260,7 +268,7 @@ class SqlCalls(Database):
     async def calls_in_flight(self) -> Sequence[StoredCall]:
         """Returns all calls that have no answer yet, oldest first."""
         async with self._reading() as db:
-            query = sa.select(call_results).where(sa.not_(call_results.c.is_done)).order_by(call_results.c.created_at)
+            query = sa.select(call_results).where(is_in_flight()).order_by(call_results.c.created_at)
             return [call_of(row) for row in (await db.execute(query)).mappings()]
 
     @patient
@@ -268,7 +276,7 @@ class SqlCalls(Database):
         """Returns for each call that has no answer yet a pass that holds it, the last one to claim it."""
         its = call_claims.c.call_id == call_results.c.call_id
         query = sa.select(call_claims.c.call_id, call_claims.c.workflow_run_id).join(call_results, its)
-        query = query.where(sa.not_(call_results.c.is_done)).order_by(call_claims.c.claimed_at)
+        query = query.where(is_in_flight()).order_by(call_claims.c.claimed_at)
         async with self._reading() as db:
             return {row["call_id"]: row["workflow_run_id"] for row in (await db.execute(query)).mappings()}
 
@@ -390,10 +398,17 @@ async def _started(
 
 
 async def unclaimed(db: AsyncConnection, run: WorkflowRun, keys: set[str]) -> defaultdict[str, list[StoredCall]]:
-    """Returns the results of each key that this pass has not claimed, the first one last."""
+    """Returns the results of each key that this pass has not claimed, the first one last. One that a fresh call of the
+    pass is about to replace is that call's."""
     left: defaultdict[str, list[StoredCall]] = defaultdict(list)
     its = sa.and_(call_claims.c.call_id == call_results.c.call_id, call_claims.c.workflow_run_id == run.workflow_run_id)
-    free = sa.select(call_results).where(is_in(run), sa.not_(sa.exists().where(its)))
+    newer = call_results.alias("newer")
+    ours = sa.and_(call_claims.c.call_id == newer.c.call_id, call_claims.c.workflow_run_id == run.workflow_run_id)
+    # By the index of what is in flight, which is little: so nothing else narrows it.
+    own = sa.select(newer.c.replaces).where(is_in_flight(newer), newer.c.replaces.is_not(None), sa.exists().where(ours))
+    free = sa.select(call_results).where(
+        is_in(run), sa.not_(sa.exists().where(its)), call_results.c.call_id.not_in(own)
+    )
     ordered = sorted(keys)
     for at in range(0, len(ordered), KEYS_AT_ONCE):
         query = free.where(call_results.c.key.in_(ordered[at : at + KEYS_AT_ONCE]))

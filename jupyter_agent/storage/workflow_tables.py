@@ -97,6 +97,13 @@ call_results = sa.Table(
 _IS_IN_FLIGHT = sa.not_(call_results.c.is_done)
 sa.Index("calls_in_flight", call_results.c.call_id, sqlite_where=_IS_IN_FLIGHT, postgresql_where=_IS_IN_FLIGHT)
 
+
+def is_in_flight(table: sa.FromClause = call_results) -> sa.ColumnElement[bool]:
+    """Returns the condition of the index of what is in flight in the index's own words: SQLite does not find it by
+    others, and `is_done = 0`, as a column of it is negated in a query, are others."""
+    return sa.not_(sa.literal_column(f"{table.description}.is_done"))
+
+
 call_claims = sa.Table(
     "call_claims",
     metadata,

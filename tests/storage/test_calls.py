@@ -6,13 +6,16 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.dialects import sqlite
 
 from jupyter_agent.exceptions import Conflict, WorkflowRunNotFound
 from jupyter_agent.records import SYSTEM, Principal, StoredCall, WorkflowRun, new_id, utc_now
 from jupyter_agent.storage.calls import Claim
 from jupyter_agent.storage.sql import SqlRows
+from jupyter_agent.storage.workflow_tables import call_results, is_in_flight
 
 ME, OTHER = Principal(user_id="me"), Principal(user_id="other")
 NOW = utc_now()
@@ -138,6 +141,31 @@ async def test_fresh_takes_the_place_of_what_it_replaces(rows):
     await rows.finish_call(done(new, "new"))
     found = await rows.list_calls("review", "p", by=ME)
     assert [(one.number, one.answer == "new") for one in found] == [(1, True), (2, False)]
+
+
+async def test_what_is_being_replaced_is_no_one_elses_in_the_pass(rows):
+    """Two fresh calls replace two results, whichever ends first; none of them is claimed meanwhile."""
+    await play(rows, ["a", "a"])
+    run = await opened(rows)
+    new = []
+    for _ in range(2):
+        new += await rows.start_calls(run.workflow_run_id, [call("a", said={"prompt": "a", "fresh": True})], by=ME)
+    assert await rows.claim_calls(run.workflow_run_id, [Claim("a")], by=ME) == [None]
+    other = await opened(rows)
+    assert None not in await rows.claim_calls(other.workflow_run_id, [Claim("a"), Claim("a")], by=ME)
+    for one in reversed(new):
+        await rows.finish_call(done(one))
+    kept = await rows.list_calls("review", "p", by=ME)
+    assert [(one.number, one.call_id) for one in kept] == [(1, new[0].call_id), (2, new[1].call_id)]
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+async def test_what_is_in_flight_is_found_by_its_index(rows):
+    """However many results there are: a server looks for it whenever it starts, and each claim does."""
+    query = sa.select(call_results.c.call_id).where(is_in_flight()).compile(dialect=sqlite.dialect())
+    async with rows._reading() as db:
+        plan = (await db.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")).all()
+    assert "calls_in_flight" in str(plan)
 
 
 async def test_what_is_anothers_does_not_exist(rows):
