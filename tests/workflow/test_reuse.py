@@ -252,14 +252,16 @@ class Play:
         kept = {call.call_id: call for call in await rows.get_calls([one.call_id for one in flying], by=ALICE)}
         for result in flying:
             call = kept.get(result.call_id)
-            if call is None:
-                assert result.key == "bad", "only what failed is dropped"
-                self.reference.drop(result)
-            elif call.is_done:
+            if call is not None and call.is_done:
                 assert call.answer == call.run_id, "the answer is that of the call's own run, whole"
                 assert call.tries == 1 or may_be_cut
                 self.cut += call.tries - 1
                 self.reference.finish(result, str(call.answer))
+        for result in flying:
+            # What a fresh call replaced has gone with its end.
+            if result.call_id not in kept and result in self.reference.results:
+                assert result.key == "bad", "only what failed is dropped"
+                self.reference.drop(result)
 
     # --- the end --------------------------------------------------------------------------------------------
 
