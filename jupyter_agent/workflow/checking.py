@@ -5,20 +5,22 @@ the whole, suspends at that call, and is left there.
 """
 
 from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
 from typing import Any, Final
 
 import msgspec
 
 from ..exceptions import WorkflowInvalid
 from .cell import Cell
-from .inside import STUBS
 from .limits import Limits
-from .portable import WORDS, Problem, problem, problems_in
+from .portable import WORDS, WORDS_MODULE, Problem, problem, problems_in
 from .sandbox import Sandbox, library
 from .script_file import Script
 
 MAX_SHOWN: Final = 20
 _BEGIN: Final = "begin__()"
+"""What a check suspends at, before the first line."""
 _CERTAIN: Final = frozenset({"unresolved-reference", "unresolved-import", "invalid-syntax"})
 """What the type checker cannot be wrong about. Of the rest only what concerns our words and modules counts: types that
 it made out for a script without annotations are guesses."""
@@ -27,6 +29,12 @@ _ABOUT_CALLS: Final = frozenset(
 )
 _MEMORY: Final = 512 << 20
 """The type checker's own memory counts as the script's."""
+
+
+@cache
+def stubs() -> str:
+    """Returns what type checkers are told of the words, here as in editors: the text of `jupyter_agent/words.pyi`."""
+    return files("jupyter_agent").joinpath("words.pyi").read_text(encoding="utf-8")
 
 
 class _Position(msgspec.Struct):
@@ -71,12 +79,13 @@ async def _check_inside(sandbox: Sandbox, script: Script) -> list[Problem]:
     text, lines = _joined(script)
     limits = Limits(memory_bytes=_MEMORY)
     began_at = datetime(2000, 1, 1, tzinfo=UTC)
-    async with sandbox.session(limits, began_at=began_at, seed="check", stubs=STUBS) as session:
+    known = f"{stubs()}\ndef {_BEGIN} -> None: ...\n"
+    async with sandbox.session(limits, began_at=began_at, seed="check", stubs=known) as session:
         try:
             snapshot = await session.feed_start(text)
             while getattr(snapshot, "function_name", "") == "import_stubs":
-                # It asks for a module that it does not know; there are none of ours.
-                snapshot = await snapshot.resume_auto()
+                # It asks for what it does not know of a script's imports: there is one module of ours, for its eyes.
+                snapshot = await snapshot.resume({"return_value": {WORDS_MODULE: stubs()}})
         except monty.MontyTypingError as fault:
             said = msgspec.json.decode(fault.display(), type=list[_Diagnostic])
             return [_from_types(one, lines) for one in said if _counts(one)] or await _parsed(sandbox, text, lines)

@@ -104,42 +104,6 @@ async def pipeline(items, *stages, limit=None, on_error="none"):
 RESULT: Final = "_json.dumps(_result, allow_nan=False)"
 """What is fed last: the result as JSON text, made inside the sandbox."""
 
-STUBS: Final = """
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Literal
-
-def agent(
-    prompt: str, *, label: str | None = None, phase: str | None = None, schema: Any = None, model: str | None = None,
-    tools: Iterable[str] | None = None, agent: str | None = None, budget: Mapping[str, float] | None = None,
-    attach: Any = None, fresh: bool = False, side_effects: bool = False, retries: int = 0,
-    timeout: float | None = None,
-) -> Awaitable[Any]: ...
-async def parallel(
-    calls: Iterable[Awaitable[Any]], *, limit: int | None = None, on_error: Literal["none", "raise"] = "none",
-) -> list[Any]: ...
-async def pipeline(
-    items: Iterable[Any], *stages: Callable[[Any, Any, int], Any], limit: int | None = None,
-    on_error: Literal["none", "raise"] = "none",
-) -> list[Any]: ...
-def workflow(name: str, /, **args: Any) -> Awaitable[Any]: ...
-def ask(question: str, schema: Any = None) -> Awaitable[Any]: ...
-def gate(title: str, detail: str = "") -> Awaitable[bool]: ...
-def phase(title: str, *, budget: Mapping[str, float] | None = None) -> None: ...
-def log(message: object) -> None: ...
-def begin__() -> None: ...
-
-args: dict[str, Any]
-
-class Budget__:
-    total: int | None
-    cost: float | None
-    def spent(self) -> int: ...
-    def remaining(self) -> float: ...
-
-budget: Budget__
-"""
-"""The words for the sandbox's type checker. `begin__` is what a check suspends at, before the first line."""
-
 
 @cache
 def inside_source() -> str:

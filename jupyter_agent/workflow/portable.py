@@ -22,6 +22,8 @@ MODULES: Final = frozenset(
 WAITED_FOR: Final = frozenset({"agent", "parallel", "pipeline", "workflow", "ask", "gate"})
 """Words that do nothing until they are awaited."""
 WORDS: Final = WAITED_FOR | {"phase", "log", "args", "budget"}
+WORDS_MODULE: Final = "jupyter_agent.words"
+"""What editors and type checkers know the words by. It is no module to run: its import stands behind TYPE_CHECKING."""
 _ASYNCIO: Final = frozenset({"gather", "sleep"})
 _NOT_IN_MODULES: Final = {
     ("datetime", "UTC"): "timezone.utc",
@@ -46,6 +48,7 @@ _ABSENT: Final = {
     "memoryview": "use bytes",
     "bytearray": "use bytes",
     "breakpoint": "there is nobody at its terminal",
+    "step": "it is there in notebooks only; call the function itself, here its work is replayed",
     "exit": "end the last cell, or raise",
     "quit": "end the last cell, or raise",
 }
@@ -91,8 +94,26 @@ def _column(cell: Cell, at: Any) -> int:
 
 
 def _found(tree: ast.Module, own: set[str]) -> Iterator[tuple[Any, str, str]]:
-    found: list[tuple[Any, str, str]] = [(node, *said) for node in ast.walk(tree) for said in _rules(node, own)]
+    unseen = set(_for_editors(tree))
+    found: list[tuple[Any, str, str]] = [
+        (node, *said) for node in ast.walk(tree) if node not in unseen for said in _rules(node, own)
+    ]
     yield from sorted(found, key=lambda rule: (rule[0].lineno, rule[0].col_offset))
+
+
+def _for_editors(tree: ast.Module) -> Iterator[ast.AST]:
+    """Gives the imports of words that nothing executes: they tell an editor what the words are."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            for part in node.body:
+                match part:
+                    case ast.ImportFrom(module=name, level=0) if name == WORDS_MODULE and _keeps_names(part):
+                        yield from (part, *part.names)
+
+
+def _keeps_names(node: ast.ImportFrom) -> bool:
+    """Tells whether what is imported has its own name: another one would be nobody's when the script runs."""
+    return all(alias.asname in (None, alias.name) and alias.name != "*" for alias in node.names)
 
 
 def _rules(node: ast.AST, own: set[str]) -> Iterator[tuple[str, str]]:
@@ -157,7 +178,10 @@ def _import_from(node: ast.ImportFrom, _own: set[str]) -> Iterator[tuple[str, st
 
 
 def _module(name: str) -> Iterator[tuple[str, str]]:
-    if name not in MODULES:
+    if name == WORDS_MODULE:
+        guarded = f"if TYPE_CHECKING: from {name} import agent"
+        yield f"import {name}", f"import {name}: the words are there; for an editor write `{guarded}`, each by its name"
+    elif name not in MODULES:
         yield (
             f"import {name[:60]}",
             f"import {name[:60]}: there are only {', '.join(sorted(MODULES))}; calls do the rest with their tools",
@@ -179,13 +203,11 @@ def _asyncio(name: str) -> Iterator[tuple[str, str]]:
         yield f"asyncio.{name}", f"asyncio.{name}: await at the top level, use parallel(…) or asyncio.gather(…)"
 
 
-def _call(node: ast.Call, own: set[str]) -> Iterator[tuple[str, str]]:
+def _call(node: ast.Call, _own: set[str]) -> Iterator[tuple[str, str]]:
     name = ast.unparse(node.func) if isinstance(node.func, ast.Name | ast.Attribute) else ""
     if name in ("asyncio.gather", "gather") and node.keywords:
         words = ", ".join(f"{keyword.arg}=" for keyword in node.keywords if keyword.arg)
         yield f"gather({words})", f"gather({words}): use parallel(…), where a failed call is None"
-    if name == "step" and "step" not in own:
-        yield "step(…)", "step(…): it is there in notebooks only; call the function itself, here its work is replayed"
     if name == "next" and node.args and isinstance(node.args[0], ast.GeneratorExp):
         yield "next(… for …)", "next() over a generator: write next(iter([… for …]))"
 
@@ -230,7 +252,10 @@ _RULES: Final[dict[type[ast.AST], Callable[[Any, set[str]], Iterator[tuple[str, 
 
 def _bound(tree: ast.Module) -> Iterator[str]:
     """Gives the names that the script itself gives to something: they are its own, whatever else has that name."""
+    unseen = set(_for_editors(tree))
     for node in ast.walk(tree):
+        if node in unseen:
+            continue
         match node:
             case ast.Name(id=name, ctx=ast.Store()):
                 yield name

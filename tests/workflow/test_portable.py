@@ -6,12 +6,12 @@ import pytest
 
 from jupyter_agent.exceptions import WorkflowInvalid
 from jupyter_agent.workflow.checking import check, check_or_refuse
-from jupyter_agent.workflow.inside import STUBS
 from jupyter_agent.workflow.portable import MODULES, problems_in
 from jupyter_agent.workflow.script_file import read_scripts
 
 from .hosts import carry, script_of
 
+GUARD = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
 RULES = {
     "class A(Exception): pass": (3, 1, "inheritance"),
     "class A(metaclass=type): pass": (3, 1, "inheritance"),
@@ -38,6 +38,14 @@ RULES = {
     "next(x for x in [1])": (3, 1, "next(… for …)"),
     "agent('x')": (3, 1, "agent(…)"),
     "def phase(): pass": (3, 1, "def phase"),
+    "await step(len, [1])": (3, 7, "step"),
+    "from jupyter_agent.words import agent": (3, 1, "import jupyter_agent.words"),
+    "import jupyter_agent.words": (3, 1, "import jupyter_agent.words"),
+    f"{GUARD}    from jupyter_agent.words import *": (5, 5, "import jupyter_agent.words"),
+    f"{GUARD}    from jupyter_agent.words import agent as ask_it": (5, 5, "import jupyter_agent.words"),
+    f"{GUARD}    from jupyter_agent import run": (5, 5, "import jupyter_agent"),
+    f"{GUARD}    x = 1\nelse:\n    from jupyter_agent.words import agent": (7, 5, "import jupyter_agent.words"),
+    f"{GUARD}    from jupyter_agent.words import agent\nagent('x')": (6, 1, "agent(…)"),
 }
 INSIDE = {
     "x = 1\nawait agnt('x')": (4, 7, "`agnt`"),
@@ -47,6 +55,8 @@ INSIDE = {
     "await parallel([3])": (3, 16, "Awaitable"),
     "import math\nmath.area(1)": (4, 1, "no member `area`"),
     "x = 1\n# %%\n\nzzz": (6, 1, "`zzz`"),
+    f"{GUARD}    from jupyter_agent.words import agent, agnt": (5, 44, "agnt"),
+    f"{GUARD}    from jupyter_agent.words import agent\nawait agent('x', lable='y')": (6, 18, "`lable`"),
     "def f(a, a): pass": (3, 10, "Duplicate parameter"),
 }
 FINE = [
@@ -61,6 +71,9 @@ FINE = [
     "await gate('t'), await ask('q', schema={'x': 'str'}), await workflow('other', path='x')",
     "import asyncio\nawait asyncio.gather(agent('a'), agent('b'))",
     "__name__ == '__main__'",
+    f"{GUARD}    from jupyter_agent.words import agent, args\nawait agent(args['x'])",
+    "import typing\nif typing.TYPE_CHECKING:\n    from jupyter_agent.words import log\nlog('x')",
+    "def step(x): return x\nstep(3)",
 ]
 
 
@@ -109,11 +122,3 @@ async def test_places_in_a_notebook_are_its_cells(sandbox):
 async def test_checking_runs_nothing(sandbox):
     # It would not end if a line of it were run.
     assert await check(sandbox, script_of("while True: pass")) == []
-
-
-async def test_the_stubs_and_the_words_say_the_same(sandbox):
-    words = [line.split("(")[0].split()[-1] for line in STUBS.splitlines() if line.startswith(("def ", "async def "))]
-    defined = [word for word in words if word != "begin__"]
-    assert await carry(sandbox, f"[type(one).__name__ for one in [{', '.join(defined)}]]") == ["function"] * len(
-        defined
-    )
