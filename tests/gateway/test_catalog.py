@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from tests.gateway.talk import api
 from tests.gateway.test_scripts import ended, start
+from tests.gateway.test_waiting_workflows import asking, decide
 from tests.live_server import LiveServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -86,6 +87,37 @@ async def test_plan_verify(server: LiveServer) -> None:
     result, _ = await carried(server, "plan-verify")
     assert result["verified"]
     assert result["plan"]["steps"]
+
+
+@pytest.mark.parametrize(
+    ("task", "said", "told"),
+    [
+        ("Let the function add refuse texts, at once.", {"approved": True}, "A person approved it."),
+        (
+            "Let the function add refuse texts, later.",
+            {"approved": False, "reason": "Not before the release."},
+            "**A person did not approve it.**",
+        ),
+    ],
+    ids=["approved", "rejected"],
+)
+async def test_plan_verify_waits_for_a_person_where_it_has_a_gate(
+    server: LiveServer, task: str, said: dict[str, Any], told: str
+) -> None:
+    run = await start(server, "plan-verify", task=task, path="src", gate=True)
+    (asking_run,) = await asking(server, run)
+    _, listed = await api(server, "GET", f"runs/{asking_run}/approvals")
+    assert listed["items"][0]["preview"]["arguments"]["title"] == f"Carry this plan out? {task}"
+    assert listed["items"][0]["preview"]["arguments"]["detail"].startswith(f"# Plan: {task}")
+    await decide(server, asking_run, **said)
+    done = await ended(server, run, within_s=60)
+    assert done["status"] == "completed", done
+    assert done["result"]["approved"] is said["approved"]
+    assert done["result"]["report"].endswith(told)
+    rejected = [line for line in done["said"] if "was rejected" in line]
+    assert rejected == (
+        [] if said["approved"] else [f"Gate 'Carry this plan out? {task}' was rejected: {said['reason']}"]
+    )
 
 
 async def test_data_profile(server: LiveServer) -> None:

@@ -1,5 +1,6 @@
 """The built-in workflows, carried out in the real sandbox over a real runner and store, with answers by script."""
 
+import asyncio
 import re
 from collections import Counter
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from jupyter_agent.exceptions import InvalidRequest
-from jupyter_agent.records import RunStatus
+from jupyter_agent.records import Decision, RunStatus
 from jupyter_agent.workflow.discovery import CATALOG
 from tests.runtime.conftest import ALICE
 
@@ -146,6 +147,14 @@ async def test_review_code_keeps_findings_that_nobody_could_check_and_fails_when
     assert "No reviewer answered" in run.error_message
 
 
+async def test_review_code_tells_reviewers_what_the_author_says(stage):
+    stage.actor.play = reviewing
+    run = await stage.run("review-code", path="a.py", aspects=["correctness"], context="It must never overflow.")
+    assert run.status is RunStatus.COMPLETED, run.error_message
+    told = [prompt for prompt in stage.actor.heard if "It must never overflow." in prompt]
+    assert kinds(told) == {"Read the": 1, "Review this": 1}
+
+
 # --- find-issues ------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +254,21 @@ async def test_deep_research_goes_on_without_a_researcher_and_not_without_all(st
     assert "No researcher answered" in run.error_message
 
 
+async def test_deep_research_searches_where_and_with_what_it_is_told(stage):
+    stage.actor.play = researching
+    run = await stage.run("deep-research", question="What is it?", path="a.py", rounds=1, tools=["read_file"])
+    assert run.status is RunStatus.COMPLETED, run.error_message
+    searching = [prompt for prompt in stage.actor.heard if prompt.startswith(("Plan how", "Find out"))]
+    assert len(searching) == 3
+    assert all("`a.py`" in prompt for prompt in searching)
+    held = await stage.world.storage.rows.held_calls(run.workflow_run_id)
+    assert {tuple(call.fields.get("tools", {})) for call in held} == {("read_file",), ()}
+    assert all(("read_file" in call.fields.get("tools", {})) == (call.label != "write") for call in held)
+    run = await stage.run("deep-research", question="What is it?", tools=["no_such_tool"])
+    assert (run.status, run.calls) == (RunStatus.ERROR, 0)
+    assert "no_such_tool" in run.error_message
+
+
 # --- plan-verify ------------------------------------------------------------------------------------------------
 
 
@@ -290,6 +314,45 @@ async def test_plan_verify_gives_up_revising_and_says_what_is_open(stage):
     assert "## Still open" in run.result["report"]
 
 
+async def test_plan_verify_says_who_objected_without_a_reason(stage):
+    def play(prompt: str) -> Any:
+        return {"holds": "Walk" in prompt, "problems": []} if prompt.startswith("A plan for") else planning(prompt)
+
+    stage.actor.play = play
+    run = await stage.run("plan-verify", task="Add numbers", path="a.py", max_revisions=0)
+    assert (run.result["verified"], run.result["revisions"], run.result["problems"]) == (False, 0, [])
+    assert "It does not hold for facts, completeness" in run.result["report"]
+    assert all("`a.py`" in prompt for prompt in stage.actor.heard)
+
+
+async def test_plan_verify_asks_a_person_however_long_the_plan_is(stage):
+    long = {**PLAN, "steps": [{**PLAN["steps"][0], "what": "w" * 40_000}]}
+    stage.actor.play = lambda prompt: {"holds": True, "problems": []} if prompt.startswith("A plan for") else long
+    run = await stage.headless.start("plan-verify", {"task": "Add numbers", "gate": True}, by=ALICE)
+    async with asyncio.timeout(60):
+        while not (now := await stage.headless.get(run.workflow_run_id, by=ALICE)).waits_for:
+            assert not stage.headless.is_over(now), now
+            await asyncio.sleep(0.02)
+    (asked,) = await stage.world.runner.approvals(now.waits_for[0], by=ALICE)
+    detail = asked.preview["arguments"]["detail"]
+    assert detail.startswith("# Plan: Add numbers")
+    assert detail.endswith("It is longer than can be shown here.")
+    await stage.world.runner.resolve(
+        now.waits_for[0], decision=Decision.APPROVE, approval_id=asked.approval_id, by=ALICE
+    )
+    ended = await stage.ended(run)
+    assert (ended.status, ended.result["approved"]) == (RunStatus.COMPLETED, True)
+    assert ended.result["report"].endswith("A person approved it.")
+    assert len(ended.result["report"]) > 40_000
+
+
+@pytest.mark.parametrize(("name", "args"), [("plan-verify", {"task": "   "}), ("deep-research", {"question": " \n "})])
+async def test_nothing_is_spent_on_an_empty_task(stage, name, args):
+    run = await stage.run(name, **args)
+    assert (run.status, run.calls) == (RunStatus.ERROR, 0)
+    assert "is empty" in run.error_message
+
+
 # --- data-profile -----------------------------------------------------------------------------------------------
 
 
@@ -327,3 +390,15 @@ async def test_data_profile_of_a_frame_as_text_reads_no_file(stage):
     assert run.calls == 1 + 4 + 1
     assert not [prompt for prompt in stage.actor.heard if prompt.startswith("Profile")]
     assert all("You have nothing but this profile" in one for one in stage.actor.heard if one.startswith("Answer one"))
+
+
+async def test_data_profile_computes_only_where_it_is_told_to(stage):
+    stage.actor.play = profiling
+    for compute, tools in ((False, {"read_file", "search_files"}), (True, {"read_file", "search_files", "run_cell"})):
+        stage.actor.heard.clear()
+        run = await stage.run("data-profile", path="t.csv", compute=compute, questions=1)
+        assert run.status is RunStatus.COMPLETED, run.error_message
+        held = await stage.world.storage.rows.held_calls(run.workflow_run_id)
+        with_tools = [set(call.fields["tools"]) for call in held if call.fields.get("tools")]
+        assert with_tools == [tools, tools]
+        assert ("Compute with pandas" in stage.actor.heard[0]) == compute

@@ -47,6 +47,8 @@ FOUND = shape(claims=items(shape(claim=TEXT, source=TEXT, quote=TEXT), 12), open
 VERDICTS = shape(verdicts=items(shape(number={"type": "integer"}, holds={"type": "boolean"}, note=TEXT), 12))
 
 question = args["question"].strip()
+if not question:
+    raise ValueError("The question is empty: say what is to be found out.")
 where = args.get("path", ".")
 tools = args.get("tools", ["list_files", "read_file", "search_files"])
 rounds = args.get("rounds", 2)
@@ -86,7 +88,8 @@ It is a part of this question: {question}
 
 `claims` are what the material says, one fact each, in your own words so that it stands alone; `source` is the place (a
 file's path with its line, or whatever a tool names), `quote` the words there, exactly. Nothing that you know from
-elsewhere, nothing that you conclude. If sources disagree, give both. `open` has what you looked for and did not find.""",
+elsewhere, nothing that you conclude. If sources disagree, give both. At most twelve, those first on which the answer hangs.
+`open` has what you looked for and did not find.""",
         label=f"search: {part['question'][:60]}",
         schema=FOUND,
         tools=tools,

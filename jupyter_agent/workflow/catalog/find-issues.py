@@ -90,8 +90,9 @@ Already known, whether real or rejected; do not report these again, in whatever 
 {known}
 
 Read the code before you report, and report only what you could show to somebody who doubts it. Each issue: `title` in at
-most twelve words; `file` and `line` (from 1, 0 where it is about a whole file); `severity`; `why` with what happens,
-when, to whom. This is round {number}: the easy ones are gone. If you find nothing new, return an empty list: that is a
+most twelve words; `file` and `line` (from 1, 0 where it is about a whole file); `severity` (critical: data loss, a hole or a
+wrong result in ordinary use; high: the same in rare but real use; medium: it will cost somebody time; low: worth knowing);
+`why` with what happens, when, to whom. At most ten, the worst first. This is round {number}: the easy ones are gone. If you find nothing new, return an empty list: that is a
 result, and the search ends on it.""",
         label=f"find {number}: {SIDES.index(side) + 1}",
         schema=FOUND,

@@ -38,6 +38,7 @@ SIDES = {
 }
 TOOLS = ["list_files", "read_file", "search_files"]
 TEXT = {"type": "string"}
+MOST_SHOWN = 30_000
 
 
 def shape(**fields):
@@ -56,6 +57,9 @@ VERDICT = shape(
 )
 
 task = args["task"].strip()
+if not task:
+    raise ValueError("The task is empty: say what is to be done.")
+title = task.splitlines()[0][:100]
 where = args.get("path", ".")
 max_revisions = args.get("max_revisions", 2)
 
@@ -71,8 +75,9 @@ proposals = await parallel(
 Look at what is there before you plan. Your aim: {aim}.
 
 `summary` says in three sentences how it will be done and why so. Each step has a `title`, `what` is done (with the names of the
-files, functions or data it touches), and a `check` that shows that it worked: a command, a test, something to look at.
-`risks` are what could turn out otherwise, and what then. Plan only; change nothing.""",
+files, functions or data it touches) in at most 80 words, and a `check` that shows that it worked: a command, a test,
+something to look at. At most 20 steps. `risks` are what could turn out otherwise, and what then, at most eight. Plan only;
+change nothing.""",
             label=f"propose: {name}",
             schema=PLAN,
             tools=TOOLS,
@@ -118,8 +123,9 @@ def verify(plan, name, round_number):
 
 You verify it from one side: {SIDES[name]} The material is at `{where}`.
 
-`problems` are what would go wrong, each with the `step` (from 1, 0 for the plan as a whole) and the smallest `fix`. What you
-would merely do otherwise is no problem. `holds` is true if it can be carried out as it is.""",
+`problems` are what would go wrong, at most ten, the worst first, each with the `step` (from 1, 0 for the plan as a whole) and
+the smallest `fix`. What you would merely do otherwise is no problem. `holds` is true if the plan can be carried out as it is;
+if it is false, at least one problem says why.""",
         label=f"verify {round_number}: {name}",
         schema=VERDICT,
         tools=TOOLS,
@@ -163,23 +169,26 @@ the step and say in `risks` why.""",
 is_verified = not objected and not unverified
 
 # %%
-lines = [f"# Plan: {task.splitlines()[0][:100]}", "", plan["summary"], ""]
+lines = [f"# Plan: {title}", "", plan["summary"], ""]
 for number, step in enumerate(plan["steps"], 1):
     lines += [f"{number}. **{step['title']}**: {step['what']}", f"   Check: {step['check']}"]
 if plan["risks"]:
     lines += ["", "## Risks", ""] + [f"- {risk}" for risk in plan["risks"]]
 if problems:
     lines += ["", "## Still open", ""] + [f"- Step {one['step']} ({one['side']}): {one['problem']}" for one in problems]
+unexplained = [name for name in objected if name not in [one["side"] for one in problems]]
+if unexplained:
+    lines += ["", f"It does not hold for {', '.join(unexplained)}, and the verifier did not say why."]
 if unverified:
     lines += ["", f"Not verified for {', '.join(unverified)}: the verifier failed."]
 report = "\n".join(lines)
 
 approved = None
 if args.get("gate", False):
-    try:
-        approved = await gate(f"Carry this plan out? {task.splitlines()[0][:100]}", report)
-    except ValueError as fault:
-        log(f"Nobody could be asked: {fault}")
+    # A person is shown so much at once; the report has the rest.
+    shown = report if len(report) <= MOST_SHOWN else f"{report[:MOST_SHOWN]}\n\n… It is longer than can be shown here."
+    approved = await gate(f"Carry this plan out? {title}", shown)
+    report += "\n\nA person approved it." if approved else "\n\n**A person did not approve it.**"
 
 {
     "report": report,

@@ -94,7 +94,8 @@ The files:
 {files}{context}
 
 Read them yourself, and whatever they lean on, before you judge. Report a problem only if you can name the line and say
-what goes wrong for whom, when. No praise, no matters of taste, nothing about other aspects. An empty list is a good answer.
+what goes wrong for whom, when. No praise, no matters of taste, nothing about other aspects. An empty list is a good answer,
+fifteen are the most: the worst first.
 
 Each finding: `title` in at most twelve words; `file` and `line` (from 1) of the line to change; `severity` (critical:
 data loss, a hole or a wrong result in ordinary use; high: the same in rare but real use; medium: it will cost somebody
