@@ -114,7 +114,7 @@ class Play:
         self.workflow = new_id("w")
         self.reference = Reference()
         self.heard_before = set(place.model.heard)
-        self.cut = 0
+        self.cut = self.unsure = 0
         self._tokens = itertools.count()
 
     async def play(self) -> None:
@@ -257,6 +257,9 @@ class Play:
                 assert call.tries == 1 or may_be_cut
                 self.cut += call.tries - 1
                 self.reference.finish(result, str(call.answer))
+            elif call is None and result.key != "bad":
+                # A fresh call replaced it while it ran: nobody can say any more whether it was cut before.
+                self.unsure += 1
         for result in flying:
             # What a fresh call replaced has gone with its end.
             if result.call_id not in kept and result in self.reference.results:
@@ -272,7 +275,8 @@ class Play:
         expected = sorted(self.reference.results, key=lambda result: result.number)
         assert [(call.call_id, call.answer) for call in kept] == [(one.call_id, one.answer) for one in expected]
         heard = self.place.model.heard - self.heard_before
-        assert len(heard) == self.reference.started + self.cut, "what ran live did so once, whatever happened"
+        twice = len(heard) - self.reference.started - self.cut
+        assert 0 <= twice <= self.unsure, "what ran live did so once, whatever happened"
 
     async def _replayed(self, script: list[tuple[str, bool]]) -> None:
         """Restart and Run All: what was answered is answered from the store, once each."""
