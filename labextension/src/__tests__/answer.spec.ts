@@ -153,6 +153,13 @@ describe('a notice', () => {
     expect(notices()).toEqual(['The agent asks you a question and waits for the answer.']);
   });
 
+  it('says of a gate that a workflow asks', async () => {
+    wait(approval('apr_1', { toolName: 'gate', effects: [] }));
+    tell('run_a', 'waiting_confirmation');
+    await until(() => notices().length === 1);
+    expect(notices()).toEqual(['A workflow asks for your decision, and waits for it.']);
+  });
+
   it('leads to what it tells of', async () => {
     wait(approval('apr_1'));
     wait(approval('apr_2', { toolName: 'create_file', effects: ['write'] }));

@@ -319,6 +319,25 @@ describe('the picture', () => {
     expect(person.text('.jp-agent-Picture')).toContain('"lines"');
   });
 
+  it('of a gate is what the workflow asks', async () => {
+    const given = { title: 'Merge <b>it</b>?', detail: 'All of\n2.' };
+    const preview = { tool: 'gate', arguments: given, hash: 'h' };
+    const [, person] = show(approval({ toolName: 'gate', effects: [], preview }));
+    await until(() => person.end !== null);
+    expect(person.text('.jp-agent-Decision-title')).toBe('A workflow asks for your decision');
+    expect(person.text('.jp-agent-Picture')).toContain('Merge <b>it</b>?');
+    const names = [...document.querySelectorAll('.jp-agent-Picture-name')].map(({ textContent }) => textContent);
+    expect(names).toEqual(['Question', 'Detail']);
+  });
+
+  it('of a tool that is only called so is that of a tool', async () => {
+    const preview = { tool: 'gate', arguments: { title: 'x' }, hash: 'h' };
+    const [, person] = show(approval({ toolName: 'gate', effects: ['exec'], preview }));
+    await until(() => person.end !== null);
+    expect(person.text('.jp-agent-Decision-title')).toBe('gate wants to execute code');
+    expect(person.text('.jp-agent-Picture-name')).toBe('title');
+  });
+
   it('shows all of a text, in its order', async () => {
     const code = Array.from({ length: 120 }, (_, line) => `line ${line} ${'é'.repeat(line === 77 ? 1_500 : 3)}`);
     const [, person] = show(approval({ preview: { code: code.join('\n'), hash: 'h' } }));

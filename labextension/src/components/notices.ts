@@ -3,7 +3,7 @@
 import { Notification } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import { wants } from '../decisions/picture';
+import { isGate, wants } from '../decisions/picture';
 import type { Waiting, WaitingModel } from '../waiting';
 import type { Desk } from './desk';
 
@@ -38,9 +38,13 @@ export class Notices {
   }
 
   private _words(item: Waiting): string {
-    return item.kind === 'approval'
-      ? this._trans.__('%1: the agent waits for your approval.', wants(item.toolName, item.effects, this._trans))
-      : this._trans.__('The agent asks you a question and waits for the answer.');
+    if (item.kind !== 'approval') {
+      return this._trans.__('The agent asks you a question and waits for the answer.');
+    }
+    const asked = wants(item.toolName, item.effects, this._trans);
+    return isGate(item.toolName, item.effects)
+      ? this._trans.__('%1, and waits for it.', asked)
+      : this._trans.__('%1: the agent waits for your approval.', asked);
   }
 
   private readonly _model: WaitingModel;

@@ -37,8 +37,16 @@ export interface IPicture {
   readonly marks: ReadonlyArray<Element>;
 }
 
-/** Returns which tool wants to do what kind of thing. */
+/** Tells whether it is no agent's call, but a workflow that has a person decide whether it may go on. */
+export function isGate(toolName: string, effects: ReadonlyArray<Effect>): boolean {
+  return toolName === 'gate' && effects.length === 0;
+}
+
+/** Returns which tool wants to do what kind of thing, or that a workflow asks. */
 export function wants(toolName: string, effects: ReadonlyArray<Effect>, words: IWords): string {
+  if (isGate(toolName, effects)) {
+    return words.__('A workflow asks for your decision');
+  }
   const known: Record<Effect, string> = {
     read: words.__('read'),
     write: words.__('write'),
@@ -58,7 +66,10 @@ export function picture(approval: Approval, words: IWords): IPicture {
   }
   const shown = Object.entries(preview).filter(([name]) => !APART.has(name));
   const given = isObject(preview.arguments) ? Object.entries(preview.arguments) : [['arguments', approval.arguments]];
-  const fields = (shown.length > 0 ? shown : given).map(([name, value]) => [String(name), value] as const);
+  const names = isGate(approval.toolName, approval.effects) ? gateNames(words) : new Map<string, string>();
+  const fields = (shown.length > 0 ? shown : given).map(
+    ([name, value]) => [names.get(String(name)) ?? String(name), value] as const
+  );
   const short = fields.filter(([name, value]) => !isLong(name, value));
   const long = fields.filter(([name, value]) => isLong(name, value));
   [...short, ...long].forEach(([name, value]) => maker.add(name, value));
@@ -66,6 +77,13 @@ export function picture(approval: Approval, words: IWords): IPicture {
     maker.add('arguments as they were asked for', approval.arguments);
   }
   return maker;
+}
+
+function gateNames(words: IWords): ReadonlyMap<string, string> {
+  return new Map([
+    ['title', words.__('Question')],
+    ['detail', words.__('Detail')]
+  ]);
 }
 
 export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
