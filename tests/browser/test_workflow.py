@@ -11,6 +11,7 @@ from playwright.async_api import Locator, expect
 
 from tests.browser.conftest import Opens, end_sessions
 from tests.browser.notebook import PATIENCE_MS, Notebook
+from tests.browser.shown import Card
 from tests.browser.test_views import copy, is_for_everybody, is_unharmed, live, pictures, reopened, rows
 from tests.browser.test_widgets import Asked
 from tests.live_server import LiveServer
@@ -201,3 +202,20 @@ async def test_the_notebook_about_workflows_as_a_newcomer_runs_it(
         await notebook.photograph(f"newcomer-{number}", "Light")
     await is_unharmed(notebook, asked)
     await end_sessions(server)
+
+
+async def test_a_gate_is_shown_as_what_the_workflow_asks(opens: Opens, server: LiveServer) -> None:
+    detail = "All of\n2 parts."
+    notebook = await opens(LOAD, f"%%workflow asks\nprint(await gate('Merge <b>it</b>?', {detail!r}))")
+    await notebook.run(0)
+    await notebook.run(1)
+    await expect(notebook.toasts).to_contain_text("A workflow asks for your decision", timeout=PATIENCE_MS)
+    await notebook.status.get_by_role("button").click()
+    card = Card(notebook.dialog.locator(".jp-agent-Decision").first)
+    await expect(card.node).to_contain_text("A workflow asks for your decision")
+    await expect(card.picture).to_contain_text("Merge <b>it</b>?")
+    await expect(card.picture).to_contain_text("2 parts.")
+    await notebook.photograph("gate")
+    await card.approve()
+    await expect(notebook.cell(1)).to_contain_text("True", timeout=PATIENCE_MS)
+    await expect(notebook.toasts).to_have_count(0)
