@@ -44,8 +44,9 @@ class Export(Struct, frozen=True, kw_only=True, rename="camel"):
             said = f"{count} place{'s' * (count != 1)} of the workflow {self.name!r} cannot run without the notebook"
             return "\n".join([f"Not written: {said}.", *(f"  {one.message}" for one in self.problems)])
         return (
-            f"The workflow {self.name!r} was written to {self.file}. Once a person has approved it "
-            f"(POST workflows/{self.name}/approve, digest {str(self.digest)[:12]}…) the server runs it by itself."
+            f"The workflow {self.name!r} was written to {self.file}. Once a person has approved it, in "
+            f"a terminal with jupyter agent workflow approve {self.name}, the server runs it by itself: "
+            f"ja.run_workflow({self.name!r})."
         )
 
 

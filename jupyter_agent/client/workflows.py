@@ -12,6 +12,7 @@ from ..exceptions import InvalidRequest
 from .client import Client
 from .rows import Rows
 from .session import session
+from .shell import kernel_id
 from .workflow_run import WorkflowRun, read_run
 
 LISTED = 100
@@ -59,6 +60,13 @@ class WorkflowInfo(Struct, frozen=True, kw_only=True, rename="camel"):
         needed = schema.get("required", ())
         return ", ".join(f"{name}*" if name in needed else name for name in schema.get("properties", {}))
 
+    @property
+    def _where_to_approve(self) -> str:
+        """Code in a kernel may not approve what it may have written."""
+        if kernel_id() is not None:
+            return f"in a terminal: jupyter agent workflow approve {self.name}"
+        return f"with ja.approve_workflow({self.name!r}, {self.digest!r})"
+
     def __repr__(self) -> str:
         if self.error is not None:
             at = f", line {self.line}" if self.line else ""
@@ -68,7 +76,7 @@ class WorkflowInfo(Struct, frozen=True, kw_only=True, rename="camel"):
         head = f"{self.name} · {self.place} · {state} · {self.description}{takes}"
         if self.text is None:
             return head
-        how = "" if self.approved else f"\nApprove it with ja.approve_workflow({self.name!r}, {self.digest!r})."
+        how = "" if self.approved else f"\nApprove it {self._where_to_approve}."
         return f"{head}\nSHA-256 {self.digest}{how}\n\n{self.text}"
 
 

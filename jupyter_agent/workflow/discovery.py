@@ -86,8 +86,8 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         found = self.get(name)
         if not found.approved:
             raise WorkflowNotApproved(
-                f"The workflow {name!r} came with the workspace ({found.file}): read it and approve it first. "
-                "It is asked again whenever its text changes.",
+                f"The workflow {name!r} came with the workspace ({found.file}): read it and approve it first, in "
+                f"a terminal with jupyter agent workflow approve {name}. It is asked again whenever its text changes.",
                 details={"name": name, "file": found.file, "digest": found.script.digest},
             )
         return found.script

@@ -96,8 +96,8 @@ class Headless:
         """
         if not by.may_approve:
             raise Forbidden(
-                "Code in a kernel may not approve workflows: do it with the server's token, or let the "
-                "operator set AgentGateway.allow_kernel_approvals."
+                f"Code in a kernel may not approve workflows: in a terminal jupyter agent workflow approve {name[:80]} "
+                "does, or let the operator set AgentGateway.allow_kernel_approvals."
             )
         found = (await self.listing()).get(name)
         if found.script.digest != digest:

@@ -53,7 +53,7 @@ async def test_from_the_list_to_the_result_and_back(server, capsys):
     assert list(frame.columns[:4]) == ["name", "place", "state", "description"]
     assert frame.set_index("file").loc["review-code.py", "takes"] == "path*, aspects, context"
 
-    with pytest.raises(WorkflowNotApproved) as refused:
+    with pytest.raises(WorkflowNotApproved, match="jupyter agent workflow approve counts") as refused:
         await ja.arun_workflow("counts", n=3)
     read = await asyncio.to_thread(ja.approve_workflow, "counts")
     assert not read.approved

@@ -36,3 +36,6 @@ async def test_a_run_shows_itself_in_its_cell_and_is_opened_again(server, kernel
     reply = await kernel.execute("read = ja.approve_workflow('came')\nja.approve_workflow('came', read.digest)")
     assert reply["status"] == "error"
     assert "may not approve" in reply["evalue"]
+    assert "in a terminal jupyter agent workflow approve came" in reply["evalue"]
+    reply = await kernel.execute("print(read)")
+    assert "Approve it in a terminal: jupyter agent workflow approve came" in kernel.text()

@@ -152,7 +152,9 @@ async def test_cells_become_a_script_that_spends_nothing(server, kernel):
         (3, 2, "import os")
     ]
     await run(kernel, "%%workflow review -m echo\n[view['score'] for view in views]", cell="c2")
-    assert "was written to .jupyter_agent/workflows/review.py" in await run(kernel, "out = wf.export(); print(out)")
+    told = await run(kernel, "out = wf.export(); print(out)")
+    assert "was written to .jupyter_agent/workflows/review.py" in told
+    assert "jupyter agent workflow approve review" in told
 
     status, told = await api(server, "GET", "workflows/review")
     assert (status, told["approved"], told["place"]) == (200, False, "workspace")
