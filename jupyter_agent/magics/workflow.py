@@ -57,6 +57,7 @@ class WorkflowMagics(Magics):
     def _opened(self, lines: list[str]) -> list[str]:
         """Makes the first line of a cell a line magic. Called for cells that are only looked at, too."""
         if not lines or (first := _FIRST.match(lines[0])) is None:
+            self._source = ""
             return lines
         self._source = "".join(lines[1:])
         return [f"%workflow{first['rest'].rstrip()}\n", *lines[1:]]
@@ -69,6 +70,9 @@ class WorkflowMagics(Magics):
         if asked is None or line.strip() in ("", "help"):
             if line.strip() in ("", "help"):
                 print(HELP)  # noqa: T201 - it is what was asked for
+                if not line.strip() and self._source.strip():
+                    # Its calls would be those of whatever workflow gave the notebook its words last.
+                    raise InvalidRequest("The cell was not executed: %%workflow needs the name of a workflow.")
                 return
             raise _wrong(line)
         found = workflow(asked["name"], **_options(asked["options"], line))

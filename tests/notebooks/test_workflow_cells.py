@@ -87,6 +87,9 @@ async def test_an_error_points_at_the_line_and_variables_live_on(kernel):
     await kernel.execute("print(kept, await agent('later, without the magic', tools=[]))")
     assert kernel.text() == "x later, without the magic\n"
     assert (await kernel.execute("%%workflow help\n1"))["status"] == "ok"
+    nameless = await kernel.execute("%%workflow\nprint('carried ' + 'out')")
+    assert "needs the name of a workflow" in nameless["evalue"]
+    assert "carried out" not in kernel.text()
     assert (await kernel.execute("%%workflow two names\nx"))["ename"] == "InvalidRequest"
 
 
