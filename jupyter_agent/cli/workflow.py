@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument("name")
     add_args(one)
     one.add_argument("-m", "--model", help="model of calls that name none; default: the server's")
+    one.add_argument(
+        "--budget", type=int, metavar="TOKENS", help="what its live calls may take together; default: the server's"
+    )
     one.add_argument("--detach", action="store_true", help="print the run's id and do not wait")
     _add_whole(one)
     one = add_deed(deeds, "status", _status, "show where a run stands, or the newest runs without an id")
@@ -128,7 +131,8 @@ def _approve(client: Client, options: argparse.Namespace) -> int:
 def _run(client: Client, options: argparse.Namespace) -> int:
     schema = client.wait(shown_text(client, options.name)).args if options.args else None
     args = given_args(options, schema)
-    return _followed(client.wait(started(client, options.name, args, model=options.model)), options)
+    run = client.wait(started(client, options.name, args, model=options.model, budget=options.budget))
+    return _followed(run, options)
 
 
 def _resume(client: Client, options: argparse.Namespace) -> int:

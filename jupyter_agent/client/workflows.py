@@ -13,6 +13,7 @@ from .client import Client
 from .rows import Rows
 from .session import session
 from .shell import kernel_id
+from .spending import limits_of
 from .workflow_run import WorkflowRun, read_run
 
 LISTED = 100
@@ -128,30 +129,55 @@ async def approved(client: Client, found: WorkflowInfo, digest: str) -> Workflow
 
 
 def run_workflow(
-    name: str, /, *, args: Mapping[str, Any] | None = None, model: str | None = None, show: bool = True, **more: Any
+    name: str,
+    /,
+    *,
+    args: Mapping[str, Any] | None = None,
+    model: str | None = None,
+    budget: Mapping[str, Any] | int | None = None,
+    show: bool = True,
+    **more: Any,
 ) -> WorkflowRun:
     """Runs a workflow on the server and returns its run at once; it shows itself live.
 
-    Arguments are given by name, or in `args` where a name is taken. `model` is that of calls that name none. A frame is
-    given as text: `profile=ja.profile(frame)`. Raises WorkflowNotFound, WorkflowNotApproved with the digest to approve,
+    Arguments are given by name, or in `args` where a name is taken. `model` is that of calls that name none, and
+    `budget` what its live calls may take together: tokens, or `{"tokens": …, "cost": …}` with None for no limit; the
+    server's own without it. A frame is given as text: `profile=ja.profile(frame)`. Raises WorkflowNotFound, WorkflowNotApproved with the digest to approve,
     InvalidRequest for arguments that it does not take, SandboxUnavailable.
     """
     client = session().client
-    return shown(client.wait(started(client, name, _plain({**(args or {}), **more}), model=model)), show=show)
+    given = _plain({**(args or {}), **more})
+    return shown(client.wait(started(client, name, given, model=model, budget=budget)), show=show)
 
 
 async def arun_workflow(
-    name: str, /, *, args: Mapping[str, Any] | None = None, model: str | None = None, show: bool = True, **more: Any
+    name: str,
+    /,
+    *,
+    args: Mapping[str, Any] | None = None,
+    model: str | None = None,
+    budget: Mapping[str, Any] | int | None = None,
+    show: bool = True,
+    **more: Any,
 ) -> WorkflowRun:
     """Awaits what `run_workflow` returns: the run, not its result."""
     client = session().client
-    run = await client.join(started(client, name, _plain({**(args or {}), **more}), model=model))
-    return shown(run, show=show)
+    given = _plain({**(args or {}), **more})
+    return shown(await client.join(started(client, name, given, model=model, budget=budget)), show=show)
 
 
-async def started(client: Client, name: str, args: Mapping[str, Any], *, model: str | None) -> WorkflowRun:
-    """Starts a workflow and returns its run."""
-    body = {"args": dict(args)} | ({"model": model} if model is not None else {})
+async def started(
+    client: Client,
+    name: str,
+    args: Mapping[str, Any],
+    *,
+    model: str | None = None,
+    budget: Mapping[str, Any] | int | None = None,
+) -> WorkflowRun:
+    """Starts a workflow and returns its run. Raises InvalidRequest for what is no budget."""
+    body: dict[str, Any] = {"args": dict(args)}
+    body |= {"model": model} if model is not None else {}
+    body |= {"budget": limits_of(budget)} if budget is not None else {}
     said = await client.request("POST", f"workflows/{quote(name, safe='')}/runs", body=body)
     return WorkflowRun(client, msgspec.convert(said, records.HeadlessRun))
 

@@ -69,11 +69,15 @@ async def test_from_the_list_to_the_result(server):
     assert "nearly there" in err
     assert "0 of 1 call from the store" in err
     code, out, err = await Called(
-        server, "workflow", "run", "adds", "--json", "-", "--whole", stdin='{"a": 1, "b": "2"}'
+        server, "workflow", "run", "adds", "--json", "-", "--whole", "--budget", "5000", stdin='{"a": 1, "b": "2"}'
     )()
     assert (code, json.loads(out)["sum"]) == (0, "2 2")
     assert "= say · from the store" in err
     assert "1 of 1 call from the store" in err
+    run = err.split(" of adds")[0].split()[-1]
+    assert (await server.request("GET", f"jupyter-agent/api/workflow-runs/{run}/budget"))[1]["tokens"] == 5000
+    code, _, err = await Called(server, "workflow", "run", "adds", "-a", "a=1", "--budget", "0")()
+    assert (code, "above 0" in err) == (2, True)
     assert TOKEN not in out + err
 
 

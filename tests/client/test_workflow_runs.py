@@ -76,13 +76,18 @@ async def test_from_the_list_to_the_result_and_back(server, capsys):
 
     again = await asyncio.to_thread(lambda: ja.run_workflow("counts", args={"n": 2}, show=False).result(timeout=30))
     assert again == {"said": ["number 0", "number 1"]}
+    thrifty = await ja.arun_workflow("counts", n=3, budget=5_000, show=False)
+    await thrifty
+    assert (await server.request("GET", f"jupyter-agent/api/workflow-runs/{thrifty.id}/budget"))[1]["tokens"] == 5_000
+    with pytest.raises(InvalidRequest, match="budget"):
+        await ja.arun_workflow("counts", n=3, budget="much")
     opened = await ja.aworkflow_run(run.id)
     assert await opened == await run
     assert [event.number for event in opened.events] == [event.number for event in run.events]
     runs = await asyncio.to_thread(ja.workflow_runs, "counts")
-    assert [(one.calls, one.hits) for one in runs] == [(2, 2), (3, 0)]
+    assert [(one.calls, one.hits) for one in runs] == [(3, 3), (2, 2), (3, 0)]
     assert [one.workflow_run_id for one in await ja.aworkflow_runs(limit=1)] == [runs[0].workflow_run_id]
-    assert runs.df.from_store.tolist() == [2, 0]
+    assert runs.df.from_store.tolist() == [3, 2, 0]
     assert opened.events.df.type.tolist()[0] == "status"
 
 
