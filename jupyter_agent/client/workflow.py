@@ -395,6 +395,9 @@ class Workflow:
             states = await self._unless_stopped(token, its_pass, place, placed)
         except BaseException as fault:
             self.fail_row(token, fault.message if isinstance(fault, AgentError) else "It was interrupted.")
+            if isinstance(fault, asyncio.CancelledError):
+                # IPython asks a fault how it is shown. Its type stays: time-outs look for this very one.
+                fault._render_traceback_ = _said_when_interrupted  # type: ignore[attr-defined]
             raise
         self.end_row(token, *states)
         return states[1]
@@ -524,6 +527,13 @@ def _outcome(claimed: CallState, ended: CallState) -> dict[str, Any]:
         "run_id": ended.run_id, "tries": ended.tries, "tokens": spent[0], "cost": spent[1], "saved_tokens": saved[0],
         "saved_cost": saved[1], "seconds": ended.seconds, "answer": ended.answer, "error": ended.message,
     }  # fmt: skip
+
+
+def _said_when_interrupted() -> list[str]:
+    """Returns what a notebook shows of a cell that a person interrupted: no stack from our insides."""
+    return [
+        "Interrupted: calls in flight were stopped, with their runs. Finished ones are kept: run the cell to go on."
+    ]
 
 
 def _wants_again(call: AgentCall) -> bool:

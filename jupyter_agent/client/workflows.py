@@ -142,8 +142,10 @@ def run_workflow(
 
     Arguments are given by name, or in `args` where a name is taken. `model` is that of calls that name none, and
     `budget` what its live calls may take together: tokens, or `{"tokens": …, "cost": …}` with None for no limit; the
-    server's own without it. A frame is given as text: `profile=ja.profile(frame)`. Raises WorkflowNotFound, WorkflowNotApproved with the digest to approve,
-    InvalidRequest for arguments that it does not take, SandboxUnavailable.
+    server's own without it. A frame is given as text: `profile=ja.profile(frame)`.
+
+    Raises WorkflowNotFound, WorkflowNotApproved with the digest to approve, InvalidRequest for arguments that it does
+    not take, SandboxUnavailable.
     """
     client = session().client
     given = _plain({**(args or {}), **more})
