@@ -305,8 +305,12 @@ class _Batches:
 
     def _taken(self) -> list[tuple[Asked, asyncio.Future[CallState]]]:
         size = count = 0
-        for call, _ in self._waiting[:BATCH_CALLS]:
-            size += len(msgspec.json.encode(call))
+        for call, future in self._waiting[:BATCH_CALLS]:
+            try:
+                size += len(msgspec.json.encode(call))
+            except (TypeError, ValueError, OverflowError, RecursionError) as fault:
+                # It is left out, and the others are none the worse for it.
+                _raise_to([(call, future)], _unsendable(call, fault))
             if count and size > BATCH_BYTES:
                 break
             count += 1
@@ -336,6 +340,14 @@ class _Batches:
                     self._unwanted(state)
                 elif not future.done():
                     future.set_result(state)
+
+
+def _unsendable(call: Asked, fault: Exception) -> InvalidRequest:
+    name = call.name if isinstance(call, PlacedStep) else call.label or call.prompt
+    return InvalidRequest(
+        f"The call {name[:60]!r} cannot be sent: {fault}. Everything that a call is told has to be plain data: text "
+        "without lone surrogates, numbers, lists and dicts."
+    )
 
 
 def _raise_to(taken: list[tuple[Asked, asyncio.Future[CallState]]], fault: AgentError) -> None:

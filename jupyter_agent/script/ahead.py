@@ -42,7 +42,10 @@ class Ahead:
         if time.monotonic() > self._good_until:
             self.forget()
             return None
-        states = self._kept.get(words_of(msgspec.to_builtins(call)))
+        try:
+            states = self._kept.get(words_of(msgspec.to_builtins(call)))
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return None  # it cannot be sent, as who asks for it is told
         if not states:
             return None
         state = states.pop(0)

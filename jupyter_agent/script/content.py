@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ..exceptions import InvalidRequest
+from ..records import clean
 from .attachment import Attachment, AttachmentKind
 
 HEAD_ROWS: Final = 5
@@ -39,6 +40,7 @@ def attachment(value: Any, *, name: str) -> Attachment:
     if isinstance(value, Path):
         return _file(value)
     if isinstance(value, str):
+        value = clean(value)
         return _made(name, "text", value[:MAX_TEXT_CHARS], lambda take: take(value.encode()))
     if isinstance(value, bytes | bytearray):
         return _text_of_bytes(bytes(value), name)
@@ -100,7 +102,7 @@ def _feed(value: Any, take: Take) -> None:
 def _made(name: str, kind: AttachmentKind, text: str, feed: Callable[[Take], object]) -> Attachment:
     digest = hashlib.blake2b(kind.encode() + b"\0", digest_size=32)
     feed(digest.update)
-    return Attachment(name=name, kind=kind, digest=digest.hexdigest(), text=text)
+    return Attachment(name=clean(name), kind=kind, digest=digest.hexdigest(), text=clean(text))
 
 
 def _file(path: Path) -> Attachment:

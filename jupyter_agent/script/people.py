@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..exceptions import InvalidRequest
+from ..records import clean
 from .call import AgentCall
 from .schema import schema_of
 
@@ -57,7 +58,7 @@ def _text(word: str, what: str, given: Any, most: int) -> str:
         raise InvalidRequest(f"{word}() needs a {what} with some text; it got {given!r}.")
     if len(given) > most:
         raise InvalidRequest(f"The {what} of {word}() has {len(given):,} characters, {most:,} are the most: be brief.")
-    return given
+    return clean(given)
 
 
 def _hoisted(schema: dict[str, Any] | None) -> dict[str, Any] | None:

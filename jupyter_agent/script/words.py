@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from ..exceptions import Conflict, InvalidRequest
+from ..records import clean
 from . import prelude
 from .call import MAX_AT_ONCE, MAX_ITEMS, MAX_RETRIES, MAX_TIMEOUT_S, AgentCall
 from .content import attachments
@@ -116,11 +117,11 @@ class Words:
             )
         if isinstance(tools, str):
             raise InvalidRequest(f"tools is a list of names: write [{tools!r}].")
-        phase = phase or self._phase
+        phase = clean(phase or self._phase)
         call = AgentCall(
-            prompt=prompt, label=label, phase=phase, phase_budget=self.phase_budgets.get(phase or ""),
+            prompt=clean(prompt), label=clean(label), phase=phase, phase_budget=self.phase_budgets.get(phase or ""),
             schema=schema_of(schema), model=model, tools=None if tools is None else tuple(tools), agent=agent,
-            budget=dict(budget) if budget else None, attach=attachments(attach) if attach is not None else (),
+            budget=_checked_budget(budget), attach=attachments(attach) if attach is not None else (),
             fresh=fresh, side_effects=side_effects, retries=retries, timeout_s=timeout,
         )  # fmt: skip
         return Pending(call, self._host.agent)
@@ -179,12 +180,12 @@ class Words:
         if budget is not None:
             checked_limits(dict(budget), what=f"The budget of the phase {title!r}")
             self.phase_budgets[title] = dict(budget)
-        self._phase = title
-        self._host.phase(title)
+        self._phase = clean(title)
+        self._host.phase(clean(title))
 
     def log(self, message: str) -> None:
         """Tells people how far it is."""
-        self._host.log(str(message))
+        self._host.log(clean(str(message)))
 
     def _width(self, limit: int | None, items: list[Any]) -> int:
         # Without a limit all are scheduled: what is in the store needs no turn, and the host lets 16 work at once.
@@ -203,6 +204,21 @@ class Words:
 
     def _note(self, word: str, index: int, fault: Exception) -> None:
         self._host.log(f"{word}: item {index} failed: {type(fault).__name__}: {fault}")
+
+
+def _checked_budget(given: Any) -> dict[str, Any] | None:
+    """Returns what one call may take. Raises InvalidRequest for what would be no limit, or one that nothing fits."""
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) or not all(limit is None or _is_limit(limit) for limit in given.values()):
+        raise InvalidRequest(
+            f"agent() takes its budget as a dict like {{'tokens': 5000}}, of numbers from 0; it got {given!r}."
+        )
+    return dict(given) or None
+
+
+def _is_limit(given: Any) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool) and given >= 0
 
 
 async def _settle(value: Any) -> Any:

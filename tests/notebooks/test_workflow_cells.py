@@ -93,6 +93,29 @@ async def test_an_error_points_at_the_line_and_variables_live_on(kernel):
     assert (await kernel.execute("%%workflow two names\nx"))["ename"] == "InvalidRequest"
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("agent('a\\ud800b\\0', label='\\udfff', attach=['\\ud800'])", ["a\N{REPLACEMENT CHARACTER}b"]),
+        ("workflow('find-issues', path=object())", ["cannot be sent", "plain data"]),
+        ("workflow('find-issues', path='\\ud800')", ["cannot be sent", "surrogates"]),
+        ("agent('x', budget=5000)", ["{'tokens': 5000}"]),
+        ("agent('x', budget={'tokens': -1})", ["numbers from 0"]),
+        ("agent('x', budget={'cost': float('nan')})", ["numbers from 0"]),
+    ],
+)
+async def test_what_cannot_be_sent_is_cleaned_or_refused_and_nobody_waits_for_it(kernel, call, said):
+    await kernel.execute(LOAD)
+    cell = f"%%workflow odd -m echo\ntold, fine = None, agent('fine', tools=[])\ntold = await {call}"
+    reply = await asyncio.wait_for(kernel.execute(cell), 60)
+    await kernel.execute("print(repr(told))")
+    told = kernel.text() if reply["status"] == "ok" else reply["evalue"]
+    assert reply["status"] == "ok" or reply["ename"] == "InvalidRequest", reply
+    assert all(words in told for words in said), told
+    await kernel.execute("print(await fine)")
+    assert kernel.text() == "fine\n"
+
+
 async def test_stop_in_the_cell_stops_the_calls(server, kernel):
     await kernel.execute(LOAD)
     await kernel.execute("import jupyter_agent as ja\nja.workflow('slow', script=[{'wait_s': 60, 'text': 'late'}])")
