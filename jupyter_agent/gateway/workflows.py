@@ -81,9 +81,11 @@ class StepStates(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class StepKeys(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The keys of all steps that a workflow has stored."""
+    """The keys of all steps that a workflow has stored. `left` are results that the pass has not claimed, in the order
+    in which it would, and perhaps not all of them: what a step uses is claimed by `used` of the next claim of calls."""
 
     keys: tuple[str, ...]
+    left: tuple[CallState, ...] = ()
 
 
 class NamedCalls(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -233,11 +235,16 @@ class WorkflowCalls(AgentHandler):
 class StepsOfRun(AgentHandler):
     @web.authenticated
     @authorized(action="read", resource="jupyter_agent:workflows")
-    @operation("The keys of the steps that a pass's workflow has stored", answer=StepKeys, faults=(404,))
+    @operation(
+        "The keys of the steps that a pass's workflow has stored, and results that are left for the pass",
+        answer=StepKeys,
+        faults=(404,),
+    )
     async def get(self, workflow_run_id: str) -> None:
         steps = Steps((await self.rooms()).storage.rows)
-        keys = await steps.keys(self.known(workflow_run_id, WorkflowRunNotFound), by=self.principal)
-        self.reply(StepKeys(keys=tuple(keys)))
+        pass_id = self.known(workflow_run_id, WorkflowRunNotFound)
+        left = await steps.left(pass_id, by=self.principal)
+        self.reply(StepKeys(keys=tuple(await steps.keys(pass_id, by=self.principal)), left=tuple(left)))
 
     @web.authenticated
     @authorized(action="execute", resource="jupyter_agent:workflows")

@@ -154,20 +154,20 @@ class SqlCalls(Database):
 
     async def record_calls(
         self, workflow_run_id: str, calls: Sequence[StoredCall], *, tokens: Sequence[str], most: int, by: Principal
-    ) -> bool:
+    ) -> dict[str | None, list[StoredCall]] | None:
         """Keeps calls that are done already and claims them for this pass; one whose token claimed something in it
-        before is not kept again. False, and nothing kept, where the pass would hold more than `most` calls. Raises
-        WorkflowRunNotFound."""
+        before is not kept again. Returns what was there of their labels before, as `nearest_calls`; None, and nothing
+        kept, where the pass would hold more than `most` calls. Raises WorkflowRunNotFound."""
 
-        async def record(db: AsyncConnection) -> bool:
+        async def record(db: AsyncConnection) -> dict[str | None, list[StoredCall]] | None:
             run = workflow_run_of(await workflow_run_row(db, workflow_run_id, by=by))
+            nearest = await _nearest(db, run, {call.label for call in calls})
             had = await _claimed_by(db, run, set(tokens))
             new = [(call, token) for call, token in zip(calls, tokens, strict=True) if clean(token) not in had]
             if not new:
-                return True
-            counted = sa.select(sa.func.count()).where(call_claims.c.workflow_run_id == run.workflow_run_id)
-            if (await db.execute(counted)).scalar_one() + len(new) > most:
-                return False
+                return nearest
+            if (await db.execute(_held(run.workflow_run_id))).scalar_one() + len(new) > most:
+                return None
             highest = sa.select(sa.func.coalesce(sa.func.max(call_results.c.number), 0)).where(is_in(run))
             number = (await db.execute(highest)).scalar_one()
             mine = {"user_id": run.user_id, "workflow": run.workflow, "project": run.project}
@@ -175,7 +175,7 @@ class SqlCalls(Database):
             await db.execute(sa.insert(call_results), [call_values(call) for call in kept])
             claims = [Claim(call.key, call.cell, token=token) for call, token in new]
             await claim_all(db, run, list(zip(kept, claims, strict=True)))
-            return True
+            return nearest
 
         return await self._write(record)
 
@@ -183,10 +183,28 @@ class SqlCalls(Database):
     async def step_keys(self, workflow_run_id: str, *, by: Principal) -> list[str]:
         """Returns the keys of what the workflow of a pass has stored that no run answered. Raises
         WorkflowRunNotFound."""
-        async with self._reading() as db:
+
+        async def read(db: AsyncConnection) -> list[str]:
             run = workflow_run_of(await workflow_run_row(db, workflow_run_id, by=by))
-            its = (is_in(run), call_results.c.is_done, call_results.c.run_id.is_(None))
-            return list((await db.execute(sa.select(call_results.c.key).where(*its).distinct())).scalars())
+            return list((await db.execute(sa.select(call_results.c.key).where(_is_step_of(run)).distinct())).scalars())
+
+        return await self._read(read)
+
+    @patient
+    async def steps_left(self, workflow_run_id: str, *, by: Principal, most: int) -> list[StoredCall]:
+        """Returns what no run answered and this pass has not claimed, at most so many, in the order in which a pass
+        claims them. Raises WorkflowRunNotFound."""
+
+        async def read(db: AsyncConnection) -> list[StoredCall]:
+            run = workflow_run_of(await workflow_run_row(db, workflow_run_id, by=by))
+            its = sa.and_(
+                call_claims.c.call_id == call_results.c.call_id, call_claims.c.workflow_run_id == workflow_run_id
+            )
+            free = sa.select(call_results).where(_is_step_of(run), sa.not_(sa.exists().where(its)))
+            rows = await db.execute(free.order_by(call_results.c.number, call_results.c.call_id).limit(most))
+            return [call_of(row) for row in rows.mappings()]
+
+        return await self._read(read)
 
     async def release_claims(self, workflow_run_id: str, *, by: Principal, cell: str | None = None) -> int:
         """Lets go of what a cell claimed in this pass, or of all without one; returns how many."""
@@ -338,6 +356,10 @@ def is_in(run: WorkflowRun) -> sa.ColumnElement[bool]:
         call_results.c.project == run.project,
         call_results.c.workflow == run.workflow,
     )
+
+
+def _is_step_of(run: WorkflowRun) -> sa.ColumnElement[bool]:
+    return sa.and_(is_in(run), call_results.c.is_done, call_results.c.run_id.is_(None))
 
 
 def _held(workflow_run_id: str) -> sa.Select[Any]:

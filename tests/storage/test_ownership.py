@@ -70,6 +70,7 @@ NOTHING: dict[str, Call] = {
     "use_calls": lambda rows, by: rows.use_calls("wfr", [Use("none")], by=by),
     "calls_after": lambda rows, by: rows.calls_after("wfr", "call", by=by, most=5),
     "step_keys": lambda rows, by: rows.step_keys("wfr", by=by),
+    "steps_left": lambda rows, by: rows.steps_left("wfr", by=by, most=5),
     "record_calls": lambda rows, by: rows.record_calls("wfr", [], tokens=[], most=5, by=by),
 }
 """What there is nothing of here for the system: it has said nothing of its own, and the run has no prompts."""
