@@ -3,9 +3,9 @@
     python -m benchmarks.workflow [--quick] [--peers langgraph,dbos,prefect]
 
 A client in this process stands for the kernel, over a real server with a data folder of its own. Every live call is a
-whole run of an agent with the `echo` model: journal, blobs and rows on disk before its answer is told. Peers do as many
-calls of a function that does nothing, in environments of their own, made once in the system's folder for temporary
-files; a peer that cannot be installed is named.
+whole run of an agent with the `echo` model: journal, blobs and rows on disk before its answer is told; every live step
+is a call of a function that does nothing, on disk before the next one. Peers do as many of those, in environments of
+their own, made once in the system's folder for temporary files; a peer that cannot be installed is named.
 """
 
 import argparse
@@ -78,6 +78,23 @@ async def at_once(wf: Workflow, calls: int) -> float:
     return time.perf_counter() - began
 
 
+def same(number: int) -> int:
+    return number
+
+
+async def stepped(wf: Workflow, calls: int) -> list[float]:
+    """Returns what each of so many steps took, one after the other, and last what the gateway took to know of all."""
+    took = []
+    for number in range(calls):
+        began = time.perf_counter()
+        if await wf.step(same, number) != number:
+            raise RuntimeError("The function returned something else.")
+        took.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    await asyncio.to_thread(wf.settle)
+    return [*took, time.perf_counter() - began]
+
+
 async def again(wf: Workflow, way: Callable[[Workflow], Any], calls: int) -> float:
     """Returns the median of what some passes take that find every call in the store."""
     took = []
@@ -92,12 +109,19 @@ async def again(wf: Workflow, way: Callable[[Workflow], Any], calls: int) -> flo
 
 
 async def in_kernel(server: LiveServer, calls: int) -> dict[str, Any]:
-    first, many = opened(server, "alone"), opened(server, "many")
+    first, many, own = opened(server, "alone"), opened(server, "many"), opened(server, "own")
     try:
         await alone(first, 3)  # what is loaded once is not counted
         first.new_pass()
         took = await alone(first, calls)
+        await stepped(own, 3)
+        await asyncio.to_thread(own.forget)
+        own.new_pass()
+        steps = await stepped(own, calls)
         return {
+            "steps": sorted(steps[:-1]),
+            "steps cold": sum(steps),
+            "step hits": await again(own, lambda wf: stepped(wf, calls), calls),
             "live": sorted(took[-ALONE:]),
             "cold": sum(took),
             "hits": await again(first, lambda wf: alone(wf, calls), calls),
@@ -105,7 +129,7 @@ async def in_kernel(server: LiveServer, calls: int) -> dict[str, Any]:
             "hits at once": await again(many, lambda wf: at_once(wf, calls), calls),
         }
     finally:
-        for wf in (first, many):
+        for wf in (first, many, own):
             await asyncio.to_thread(wf._client.close)
 
 
@@ -226,6 +250,12 @@ async def ours(calls: int, table: Table) -> dict[str, Any]:
             beside = f"{live / bare:.1f}"
             table.add("a live echo call, p50, beside pydantic-ai's bare agent", ms(live), ms(bare), beside, "< 2 ms")
             table.add("a live echo call, p95", ms(at_95(told["live"])), "", "", "")
+            step = ms(statistics.median(told["steps"]))
+            table.add("a live step of a function that does nothing, p50", step, "", "", "< 0.5 ms")
+            table.add("a live step, p95", ms(at_95(told["steps"])), "", "", "")
+            what = f"{calls:,} live steps, one after the other, until the server knows of all"
+            table.add(what, f"{told['steps cold']:.2f} s", "", "", "")
+            table.add(f"a pass of {calls:,} steps that are hits", f"{told['step hits']:.2f} s", "", "", "< 0.5 s")
             for way, name in (("one after the other", "hits"), ("all at once", "hits at once")):
                 what = f"a pass of {calls:,} hits in the kernel, {way}"
                 table.add(what, f"{told[name]:.2f} s", "", "", "< 0.5 s")
@@ -249,6 +279,8 @@ def beside_peers(names: list[str], calls: int, told: dict[str, Any], table: Tabl
             continue
         who = f"{name} {found['version']}"
         for what, mine, theirs in (
+            (f"{calls:,} steps cold", told["steps cold"], found["cold_s"]),
+            (f"{calls:,} steps resumed", told["step hits"], found["resumed_s"]),
             (f"{calls:,} calls cold, kernel", cold, found["cold_s"]),
             (f"{calls:,} calls cold, headless", head_cold, found["cold_s"]),
             (f"{calls:,} calls resumed, kernel", resumed, found["resumed_s"]),
