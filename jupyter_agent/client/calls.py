@@ -14,8 +14,9 @@ import msgspec
 from ..exceptions import AgentError, ConnectionLost, Forbidden, InvalidRequest, NotFound, StorageUnavailable
 from ..script import MAX_AT_ONCE
 from ..script.ahead import Ahead
-from ..script.placed import AheadResult, CallState, PlacedCall
+from ..script.placed import AheadResult, CallState, PlacedCall, UsedResult
 from ..script.step import PlacedStep
+from .behind import Behind
 from .client import Client
 
 BATCH_BYTES: Final = 600_000
@@ -42,8 +43,10 @@ class Pass:
         """`opening` is the body that begins the pass; it is sent before anything else."""
         self._client = client
         self._opening = opening
+        self.workflow_run_id = str(opening["workflowRunId"])
+        self.behind: Behind | None = None
         self._opened: asyncio.Task[None] | None = None
-        self._path = f"workflow-runs/{quote(opening['workflowRunId'], safe='')}"
+        self._path = f"workflow-runs/{quote(self.workflow_run_id, safe='')}"
         self._on_news = on_news
         self._claims = _Batches(lambda calls: self._claim(calls, start=False))
         self._starts = _Batches(lambda calls: self._claim(calls, start=True), unwanted=self._unwanted)
@@ -63,6 +66,7 @@ class Pass:
     async def answer(self, call: PlacedCall) -> tuple[CallState, CallState]:
         """Returns what claiming said of the call, and how it ended: `hit`, `done` or `failed`. Cancelled, it stops the
         call. Raises the gateway's fault."""
+        await self.settle()
         # While others are being claimed nobody knows whether what was told ahead is still there.
         if not self._claiming and (known := self._ahead.take(call)) is not None:
             self._tell(call, known)
@@ -102,17 +106,36 @@ class Pass:
 
     async def release(self, cell: str) -> None:
         """Lets go of what a cell claimed."""
+        await self.settle()
         self.forget_ahead()
         await self._claim([], start=False)
         await self._request("POST", "release", {"cell": cell})
 
     async def step(self, step: PlacedStep) -> CallState:
         """Asks for a step's stored result, or stores it."""
-        return await self._steps.ask(step)
+        await self.settle()
+        return await self.put_step(step)
 
-    async def step_keys(self) -> set[str]:
-        """Returns the keys of all steps that the workflow has stored."""
-        return set((await self._request("GET", "steps"))["keys"])
+    def put_step(self, step: PlacedStep) -> asyncio.Future[CallState]:
+        """Asks for a step's stored result, or stores it, together with what else is asked meanwhile."""
+        return self._steps.put(step)
+
+    async def stored_steps(self) -> tuple[set[str], list[CallState]]:
+        """Returns the keys of all steps that the workflow has stored, and results that are left for this pass, in the
+        order in which it would claim them: perhaps not all."""
+        await self.settle()
+        said = await self._request("GET", "steps")
+        return set(said["keys"]), msgspec.convert(said["left"], list[CallState])
+
+    async def report_used(self, used: list[UsedResult]) -> None:
+        """Says which results that were told before they were asked for are used now."""
+        self._ahead.used += used
+        await self._claim([], start=False)
+
+    async def settle(self) -> None:
+        """Returns when the gateway knows of all steps that were made. Raises what it refused one of them for."""
+        if self.behind is not None and not self.behind.is_told:
+            await self.behind.settle()
 
     async def budget(self) -> Any:
         """Returns what the pass may spend and has spent."""
@@ -289,11 +312,14 @@ class _Batches:
         self._task: asyncio.Task[None] | None = None
 
     async def ask(self, call: Asked) -> CallState:
+        return await self.put(call)
+
+    def put(self, call: Asked) -> asyncio.Future[CallState]:
         future: asyncio.Future[CallState] = asyncio.get_running_loop().create_future()
         self._waiting.append((call, future))
         if self._task is None:
             self._task = asyncio.create_task(self._flush())
-        return await future
+        return future
 
     async def _flush(self) -> None:
         await asyncio.sleep(0)

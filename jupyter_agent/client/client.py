@@ -7,10 +7,11 @@ import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlencode
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 import msgspec
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResponse
@@ -18,6 +19,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResp
 from .. import records
 from ..exceptions import AgentError, ConnectionLost, InvalidRequest, NotFound, RunNotFound, Unauthenticated, fault_named
 from ..protocol import commands, control
+from .behind import Behind
 from .bench import Bench
 from .discovery import Gateway, find_gateway
 from .feed import Feed
@@ -32,6 +34,8 @@ T = TypeVar("T")
 REQUEST_TIMEOUT_S = 45.0
 PROBE_TIMEOUT_S = 3.0
 FACTS_TIMEOUT_S = 600.0
+LAST_WORDS_S = 3.0
+"""How long a client that is closed waits for what is still to be told; it is on disk, and told by the next one else."""
 LONGEST_PATH = 60_000
 """Bytes, with its query. Tornado reads 65,536 of a request's head, and hangs up on more without an answer."""
 FORK_AGAIN_S = (0.5, 2.0)
@@ -66,6 +70,7 @@ class Client:
         self._threads = LoopThread()
         self._http: AsyncHTTPClient | None = None
         self._kept = Kept()
+        self._behind: WeakSet[Behind] = WeakSet()
         self._feeds: WeakValueDictionary[str, Feed] = WeakValueDictionary()
         self.transport = Transport(self._locate, timing=timing)
         self.bench = Bench(self.send)
@@ -74,7 +79,22 @@ class Client:
         where = self._fixed or self._found
         return f"<Client {where.url if where else 'not connected yet'} · {self.transport.link}>"
 
+    @property
+    def url(self) -> str:
+        """The address of the gateway's server; empty before it is found."""
+        where = self._fixed or self._found
+        return where.url if where is not None else ""
+
     # --- loops ------------------------------------------------------------------------------------------------
+
+    @property
+    def threads(self) -> LoopThread:
+        """The thread of that loop."""
+        return self._threads
+
+    def is_here(self) -> bool:
+        """Tells whether this is the thread in which everything of this client happens: nothing may block it."""
+        return self._threads.is_here
 
     @property
     def threads_loop(self) -> asyncio.AbstractEventLoop:
@@ -104,13 +124,25 @@ class Client:
     def close(self) -> None:
         """Closes the connection. Runs go on; the client can be used again."""
         try:
-            self.wait(self.transport.close())
+            self.wait(self._ended())
         finally:
             self._threads.call(self._kept.close)
             if self._http is not None:
                 self._threads.call(self._http.close)
                 self._http = None
             self._threads.close()
+
+    def told_behind(self, behind: Behind) -> Behind:
+        """Has what is told behind the code that goes on told before this client is closed."""
+        self._behind.add(behind)
+        return behind
+
+    async def _ended(self) -> None:
+        for behind in tuple(self._behind):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await behind.close()
+        await self.transport.close()
 
     # --- finding ----------------------------------------------------------------------------------------------
 

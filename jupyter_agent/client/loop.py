@@ -28,6 +28,11 @@ class LoopThread:
                 self._thread.start()
             return self._loop
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller is in that thread."""
+        return threading.current_thread() is self._thread
+
     @staticmethod
     def _run(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)

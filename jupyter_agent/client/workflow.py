@@ -121,7 +121,7 @@ class Workflow:
         self._client = client
         self._pass: Pass | None = None
         self._rows: dict[str, CallRow] = {}
-        self._count = self._pending = 0
+        self._count = self._pending = self.made = 0
         self._flying: dict[str, Future[Any]] = {}
         self._ticker: asyncio.Task[None] | None = None
         self._places: dict[str, Place] = {}
@@ -134,7 +134,8 @@ class Workflow:
         self.agent, self.parallel, self.pipeline = words.agent, words.parallel, words.pipeline
         self.ask, self.gate, self.workflow = words.ask, words.gate, words.workflow
         self.phase, self.log = words.phase, words.log
-        self.step = Steps(self).step
+        self._steps = Steps(self)
+        self.step = self._steps.step
 
     def words(self) -> dict[str, Any]:
         """Returns the words by name, for a namespace. `step` is there in kernels only."""
@@ -171,11 +172,22 @@ class Workflow:
     @property
     def calls(self) -> Rows[CallRow]:
         """The calls of this pass in the order in which they were made; `.df` has a row a call."""
+        self.settle()
+        return self.calls_now
+
+    @property
+    def calls_now(self) -> Rows[CallRow]:
+        """The same at once: why the last steps were made may not be known yet."""
         return Rows.of("calls", list(self._rows.values()))
+
+    def settle(self) -> None:
+        """Blocks until the gateway knows of all steps that were made, for some seconds at most."""
+        self._steps.wait()
 
     def explain(self, call: CallRow | str) -> str:
         """Says in a sentence why a call was or was not answered from the store; a call is named by its label, its key
         or the beginning of its prompt. Raises InvalidRequest where there is none."""
+        self.settle()
         row = call if isinstance(call, CallRow) else self._named(call)
         if row.reused is None:
             return f"{row.name!r} is {row.status}: it is not known yet whether it is reused."
@@ -203,6 +215,7 @@ class Workflow:
     def new_pass(self) -> None:
         """Begins a new pass: every result can be claimed again, by whatever cell comes first."""
         self._pass = None
+        self.made = 0
         self._rows.clear()
         self._made.clear()
         self._places.clear()
@@ -216,6 +229,8 @@ class Workflow:
 
     async def _forgotten(self, label: str | None) -> int:
         try:
+            if self._pass is not None:
+                await self._pass.settle()
             path = f"workflows/{self.name}/results"
             return int((await self._client.request("DELETE", path, query={"label": label}))["count"])
         except NotFound:
@@ -325,6 +340,13 @@ class Workflow:
         place = self._places[name] = Place(cell=name, execution_count=count, is_again=before is not None)
         return place
 
+    def has_entered(self, place: Place) -> bool:
+        """Tells whether what an earlier execution of the cell claimed is let go of."""
+        if not place.is_again:
+            return True
+        release = self._releases.get((place.cell, place.execution_count))
+        return release is not None and release.done() and not release.cancelled() and release.exception() is None
+
     async def entered(self, its_pass: Pass, place: Place) -> None:
         """Lets go of what an earlier execution of the cell claimed, once, before anything is claimed anew."""
         if not place.is_again:
@@ -352,6 +374,7 @@ class Workflow:
         """Counts another call where the code stands that is executed, and returns that place and the pass."""
         place, its_pass = self._place(), self._opened()
         place.calls += 1
+        self.made += 1
         return place, its_pass
 
     @property

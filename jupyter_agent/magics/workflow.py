@@ -86,6 +86,7 @@ class WorkflowMagics(Magics):
 
     def _end(self) -> None:
         if self._view is not None:
+            self._view.workflow.settle()
             self._view.close()
             self._view = None
 

@@ -36,6 +36,7 @@ class WorkflowCell:
     """One execution of a cell, shown until `close()`."""
 
     def __init__(self, workflow: Workflow, cell: str, publisher: Any) -> None:
+        self.workflow = workflow
         self._part = Part(workflow, cell)
         self._output = Output(publisher)
         self._context = contextvars.copy_context()

@@ -46,7 +46,7 @@ class Part:
     def rows(self) -> Rows[CallRow]:
         if self._end is not None:
             return self._end[0]
-        rows = self.workflow.calls
+        rows = self.workflow.calls_now
         return rows if self.cell is None else Rows.of("calls", [row for row in rows if row.cell == self.cell])
 
     @property
