@@ -24,6 +24,8 @@ from .workflow_tables import (
     call_results,
     call_values,
     is_in_flight,
+    is_of_workflow,
+    workflow_named,
     workflow_run_of,
     workflow_runs,
 )
@@ -104,7 +106,7 @@ class SqlCalls(Database):
 
         async def take(db: AsyncConnection) -> Taken:
             run = workflow_run_of(await workflow_run_row(db, workflow_run_id, by=by))
-            may(int((await db.execute(_held(workflow_run_id))).scalar_one()))
+            may(int((await db.execute(_HELD, {"its_pass": workflow_run_id})).scalar_one()))
             found = await _claimed(db, run, wanted)
             missed = [place for place, call in enumerate(found) if call is None]
             nearest = await _nearest(db, run, {wanted[place].label for place in missed}) if missed else {}
@@ -166,10 +168,9 @@ class SqlCalls(Database):
             new = [(call, token) for call, token in zip(calls, tokens, strict=True) if clean(token) not in had]
             if not new:
                 return nearest
-            if (await db.execute(_held(run.workflow_run_id))).scalar_one() + len(new) > most:
+            if (await db.execute(_HELD, {"its_pass": run.workflow_run_id})).scalar_one() + len(new) > most:
                 return None
-            highest = sa.select(sa.func.coalesce(sa.func.max(call_results.c.number), 0)).where(is_in(run))
-            number = (await db.execute(highest)).scalar_one()
+            number = (await db.execute(_HIGHEST, workflow_named(run))).scalar_one()
             mine = {"user_id": run.user_id, "workflow": run.workflow, "project": run.project}
             kept = [msgspec.structs.replace(call, **mine, number=number + at) for at, (call, _) in enumerate(new, 1)]
             await db.execute(sa.insert(call_results), [call_values(call) for call in kept])
@@ -222,7 +223,7 @@ class SqlCalls(Database):
     async def count_claims(self, workflow_run_id: str) -> int:
         """Returns how many calls this pass holds."""
         async with self._reading() as db:
-            return int((await db.execute(_held(workflow_run_id))).scalar_one())
+            return int((await db.execute(_HELD, {"its_pass": workflow_run_id})).scalar_one())
 
     # --- results ------------------------------------------------------------------------------------------------
 
@@ -248,12 +249,8 @@ class SqlCalls(Database):
                 place = (await db.execute(its)).scalar()
                 values["number"] = call.number if place is None else place
                 await _delete(db, [call.replaces])
-            named = ("number", "is_done", "run_id", "tries", "answer", "tokens", "cost", "seconds", "size", "done_at")
-            await db.execute(
-                sa.update(call_results)
-                .where(call_results.c.call_id == call.call_id, sa.not_(call_results.c.is_done))
-                .values(**{name: values[name] for name in named}, replaces=None)
-            )
+            new = {f"new_{name}": values[name] for name in _OF_ANSWER}
+            await db.execute(_FINISH, new | {"its_call": call.call_id})
             await settle(db, call.call_id, tokens=call.tokens, cost=call.cost)
 
         await self._write(finish)
@@ -362,8 +359,56 @@ def _is_step_of(run: WorkflowRun) -> sa.ColumnElement[bool]:
     return sa.and_(is_in(run), call_results.c.is_done, call_results.c.run_id.is_(None))
 
 
-def _held(workflow_run_id: str) -> sa.Select[Any]:
-    return sa.select(sa.func.count()).where(call_claims.c.workflow_run_id == workflow_run_id)
+# Built once: to build a statement takes longer than to carry it out.
+_HELD: Final = sa.select(sa.func.count()).where(call_claims.c.workflow_run_id == sa.bindparam("its_pass"))
+_HIGHEST: Final = sa.select(sa.func.coalesce(sa.func.max(call_results.c.number), 0)).where(is_of_workflow())
+_DONE: Final = sa.select(call_results).where(is_of_workflow(), call_results.c.is_done)
+_NEWEST: Final = _DONE.order_by(call_results.c.number.desc()).limit(NEAREST)
+_NEWEST_OF_LABEL: Final = _NEWEST.where(call_results.c.label == sa.bindparam("its_label"))
+_NEWEST_OF_NONE: Final = _NEWEST.where(call_results.c.label.is_(None))
+_IS_CLAIMED: Final = sa.exists().where(
+    call_claims.c.call_id == call_results.c.call_id, call_claims.c.workflow_run_id == sa.bindparam("its_pass")
+)
+_newer: Final = call_results.alias("newer")
+# By the index of what is in flight, which is little: so nothing else narrows it.
+_REPLACED: Final = sa.select(_newer.c.replaces).where(
+    is_in_flight(_newer),
+    _newer.c.replaces.is_not(None),
+    sa.exists().where(
+        call_claims.c.call_id == _newer.c.call_id, call_claims.c.workflow_run_id == sa.bindparam("its_pass")
+    ),
+)
+_UNCLAIMED: Final = (
+    sa.select(call_results)
+    .where(
+        is_of_workflow(),
+        sa.not_(_IS_CLAIMED),
+        call_results.c.key.in_(sa.bindparam("its_keys", expanding=True)),
+        call_results.c.call_id.not_in(_REPLACED),
+    )
+    .order_by(call_results.c.number.desc(), call_results.c.call_id.desc())
+)
+_CLAIMED_BY: Final = (
+    sa.select(call_results, call_claims.c.token)
+    .join(call_claims, call_claims.c.call_id == call_results.c.call_id)
+    .where(
+        call_claims.c.workflow_run_id == sa.bindparam("its_pass"),
+        call_claims.c.token.in_(sa.bindparam("its_tokens", expanding=True)),
+    )
+)
+_USED: Final = (
+    sa.update(call_results)
+    .where(call_results.c.call_id.in_(sa.bindparam("its_calls", expanding=True)))
+    .values(used_at=sa.bindparam("now"))
+)
+_OF_ANSWER: Final = (
+    "number", "is_done", "run_id", "tries", "answer", "tokens", "cost", "seconds", "size", "done_at"
+)  # fmt: skip
+_FINISH: Final = (
+    sa.update(call_results)
+    .where(call_results.c.call_id == sa.bindparam("its_call"), sa.not_(call_results.c.is_done))
+    .values(replaces=None, **{name: sa.bindparam(f"new_{name}") for name in _OF_ANSWER})
+)
 
 
 async def _nearest(
@@ -371,9 +416,8 @@ async def _nearest(
 ) -> dict[str | None, list[StoredCall]]:
     found: dict[str | None, list[StoredCall]] = {}
     for label in set(labels):
-        is_named = call_results.c.label.is_(None) if label is None else call_results.c.label == clean(label)
-        query = sa.select(call_results).where(is_in(run), is_named, call_results.c.is_done)
-        rows = await db.execute(query.order_by(call_results.c.number.desc()).limit(NEAREST))
+        query = _NEWEST_OF_NONE if label is None else _NEWEST_OF_LABEL
+        rows = await db.execute(query, workflow_named(run) | {"its_label": clean(label)})
         found[label] = [call_of(row) for row in rows.mappings()]
     return found
 
@@ -400,8 +444,7 @@ async def _started(
     tokens: Sequence[str | None],
     decide: Decide | None,
 ) -> Sequence[StoredCall]:
-    highest = sa.select(sa.func.coalesce(sa.func.max(call_results.c.number), 0)).where(is_in(run))
-    number = (await db.execute(highest)).scalar_one()
+    number = (await db.execute(_HIGHEST, workflow_named(run))).scalar_one()
     fresh = {call.key for call in calls if call.said.get("fresh")}
     left = await unclaimed(db, run, fresh) if fresh else {}
     mine = {"user_id": run.user_id, "workflow": run.workflow, "project": run.project}
@@ -423,18 +466,10 @@ async def unclaimed(db: AsyncConnection, run: WorkflowRun, keys: set[str]) -> de
     """Returns the results of each key that this pass has not claimed, the first one last. One that a fresh call of the
     pass is about to replace is that call's."""
     left: defaultdict[str, list[StoredCall]] = defaultdict(list)
-    its = sa.and_(call_claims.c.call_id == call_results.c.call_id, call_claims.c.workflow_run_id == run.workflow_run_id)
-    newer = call_results.alias("newer")
-    ours = sa.and_(call_claims.c.call_id == newer.c.call_id, call_claims.c.workflow_run_id == run.workflow_run_id)
-    # By the index of what is in flight, which is little: so nothing else narrows it.
-    own = sa.select(newer.c.replaces).where(is_in_flight(newer), newer.c.replaces.is_not(None), sa.exists().where(ours))
-    free = sa.select(call_results).where(
-        is_in(run), sa.not_(sa.exists().where(its)), call_results.c.call_id.not_in(own)
-    )
+    its = workflow_named(run) | {"its_pass": run.workflow_run_id}
     ordered = sorted(keys)
     for at in range(0, len(ordered), KEYS_AT_ONCE):
-        query = free.where(call_results.c.key.in_(ordered[at : at + KEYS_AT_ONCE]))
-        rows = await db.execute(query.order_by(call_results.c.number.desc(), call_results.c.call_id.desc()))
+        rows = await db.execute(_UNCLAIMED, its | {"its_keys": ordered[at : at + KEYS_AT_ONCE]})
         for row in rows.mappings():
             left[row["key"]].append(call_of(row))
     return left
@@ -444,12 +479,9 @@ async def _claimed_by(db: AsyncConnection, run: WorkflowRun, tokens: set[str]) -
     """Returns what these tokens claimed in this pass."""
     found: dict[str, StoredCall] = {}
     ordered = sorted(clean(token) for token in tokens)
-    joined = sa.select(call_results, call_claims.c.token).join(
-        call_claims, call_claims.c.call_id == call_results.c.call_id
-    )
-    its = call_claims.c.workflow_run_id == run.workflow_run_id
     for at in range(0, len(ordered), KEYS_AT_ONCE):
-        rows = await db.execute(joined.where(its, call_claims.c.token.in_(ordered[at : at + KEYS_AT_ONCE])))
+        its = {"its_pass": run.workflow_run_id, "its_tokens": ordered[at : at + KEYS_AT_ONCE]}
+        rows = await db.execute(_CLAIMED_BY, its)
         found |= {row["token"]: call_of(row) for row in rows.mappings()}
     return found
 
@@ -473,8 +505,7 @@ async def claim_all(db: AsyncConnection, run: WorkflowRun, claimed: Sequence[tup
 async def mark_used(db: AsyncConnection, call_ids: Sequence[str]) -> None:
     now = utc_now()
     for at in range(0, len(call_ids), KEYS_AT_ONCE):
-        its = call_results.c.call_id.in_(call_ids[at : at + KEYS_AT_ONCE])
-        await db.execute(sa.update(call_results).where(its).values(used_at=now))
+        await db.execute(_USED, {"its_calls": list(call_ids[at : at + KEYS_AT_ONCE]), "now": now})
 
 
 async def _delete(db: AsyncConnection, call_ids: Sequence[str]) -> None:

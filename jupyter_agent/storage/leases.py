@@ -8,6 +8,7 @@ alone, so there it is that machine's time since its start, and a wall clock that
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,6 +18,12 @@ from . import queries
 from .contract import Holder, Lease
 from .database import Database, patient
 from .tables import run_of, runs
+
+_RELEASE: Final = (
+    sa.update(runs)
+    .where(runs.c.run_id == sa.bindparam("its_run_id"), runs.c.lease_no == sa.bindparam("its_lease_no"))
+    .values(lease_owner=None, lease_expires_at=None)
+)
 
 
 class SqlLeases(Database):
@@ -58,8 +65,7 @@ class SqlLeases(Database):
 
     async def release_lease(self, run_id: str, lease_no: int) -> None:
         async def release(db: AsyncConnection) -> None:
-            its = (runs.c.run_id == run_id, runs.c.lease_no == lease_no)
-            await db.execute(sa.update(runs).where(*its).values(lease_owner=None, lease_expires_at=None))
+            await db.execute(_RELEASE, {"its_run_id": run_id, "its_lease_no": lease_no})
 
         await self._write(release)
 

@@ -1,7 +1,11 @@
-"""The queries that several operations share, each on the connection it is given, inside the caller's transaction."""
+"""The queries that several operations share, each on the connection it is given, inside the caller's transaction.
+
+What is asked of every run is built once: to build a statement takes longer than to carry it out.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -70,15 +74,35 @@ def is_of(table: sa.Table, by: Principal) -> sa.ColumnElement[bool]:
     return sa.true() if by.is_system else table.c.user_id == by.user_id
 
 
+class Owned:
+    """A query that is built once and asked on somebody's behalf; its own parameters are named."""
+
+    def __init__(self, table: sa.Table, query: sa.Select[Any]) -> None:
+        self._all = query
+        self._own = query.where(table.c.user_id == sa.bindparam("asked_by"))
+
+    async def first(self, db: AsyncConnection, *, by: Principal, **named: Any) -> Row | None:
+        """Returns the first of the rows that belong to whoever asks, as `is_of`."""
+        if not isinstance(by, Principal):
+            raise TypeError(f"A query needs the Principal on whose behalf it is made, not {by!r}; SYSTEM sees all.")
+        query = self._all if by.is_system else self._own
+        row: Row | None = (await db.execute(query, named | {"asked_by": by.user_id})).mappings().first()
+        return row
+
+
 async def first(db: AsyncConnection, query: sa.Select[Any]) -> Row | None:
     """Returns the query's first row."""
     row: Row | None = (await db.execute(query)).mappings().first()
     return row
 
 
+_THREAD: Final = Owned(threads, sa.select(threads).where(threads.c.thread_id == sa.bindparam("its_thread_id")))
+_RUN: Final = Owned(runs, sa.select(runs).where(runs.c.run_id == sa.bindparam("its_run_id")))
+
+
 async def thread_row(db: AsyncConnection, thread_id: str, *, by: Principal) -> Row:
     """Returns a thread's row. Raises ThreadNotFound, for another's too."""
-    row = await first(db, sa.select(threads).where(threads.c.thread_id == clean(thread_id), is_of(threads, by)))
+    row = await _THREAD.first(db, by=by, its_thread_id=clean(thread_id))
     if row is None:
         raise ThreadNotFound(f"There is no thread {clean(thread_id)!r}.")
     return row
@@ -86,7 +110,7 @@ async def thread_row(db: AsyncConnection, thread_id: str, *, by: Principal) -> R
 
 async def run_row(db: AsyncConnection, run_id: str, *, by: Principal) -> Row:
     """Returns a run's row. Raises RunNotFound, for another's too."""
-    row = await first(db, sa.select(runs).where(runs.c.run_id == clean(run_id), is_of(runs, by)))
+    row = await _RUN.first(db, by=by, its_run_id=clean(run_id))
     if row is None:
         raise RunNotFound(f"There is no run {clean(run_id)!r}.")
     return row
@@ -121,12 +145,14 @@ async def put_feedback(db: AsyncConnection, given: Feedback) -> Row:
     return await feedback_row(db, there["feedback_id"], by=by)
 
 
+_EXISTING: Final = sa.select(runs.c.run_id).where(runs.c.run_id.in_(sa.bindparam("wanted", expanding=True)))
+
+
 async def existing(db: AsyncConnection, run_ids: Sequence[str]) -> set[str]:
     """Returns those of the runs that have a row."""
     found: set[str] = set()
     for start in range(0, len(run_ids), CHUNK):
-        query = sa.select(runs.c.run_id).where(runs.c.run_id.in_(run_ids[start : start + CHUNK]))
-        found |= set((await db.execute(query)).scalars())
+        found |= set((await db.execute(_EXISTING, {"wanted": list(run_ids[start : start + CHUNK])})).scalars())
     return found
 
 
@@ -164,16 +190,17 @@ def _cost(found: Iterable[Row]) -> float | None:
 
 
 async def update_run(db: AsyncConnection, run_id: str, values: dict[str, Any], *, lease_no: int | None) -> None:
-    """Updates a run that is there; its status moves only forward, and never out of a terminal one.
+    """Updates a run that is there; its status moves only forward, and never out of a terminal one. A status that is not
+    named stays.
 
     Raises LeaseLost unless the lease has this number; without one, unless nobody has the lease.
     """
-    if values["status"] == RunStatus.PENDING:
-        values["status"] = runs.c.status
-    else:
-        values["status"] = sa.case((runs.c.status.in_(TERMINAL_STATUSES), runs.c.status), else_=values["status"])
-    is_ours = runs.c.lease_owner.is_(None) if lease_no is None else runs.c.lease_no == lease_no
-    done = await db.execute(sa.update(runs).where(runs.c.run_id == run_id, is_ours).values(**values))
+    if values.get("status") == RunStatus.PENDING:
+        values = {name: value for name, value in values.items() if name != "status"}
+    named = {f"its_{name}": value for name, value in values.items()} | {"this_run_id": run_id}
+    if lease_no is not None:
+        named["this_lease_no"] = lease_no
+    done = await db.execute(_run_update(frozenset(values), is_leased=lease_no is not None), named)
     if not done.rowcount and await existing(db, [run_id]):
         raise LeaseLost(
             f"Run {run_id} is carried out by another process, so nothing was written. Follow it there.",
@@ -181,10 +208,26 @@ async def update_run(db: AsyncConnection, run_id: str, values: dict[str, Any], *
         )
 
 
+@cache
+def _run_update(names: frozenset[str], *, is_leased: bool) -> sa.Update:
+    """Returns the statement that changes these columns of a run, given as `its_…`."""
+    values: dict[str, Any] = {name: sa.bindparam(f"its_{name}", type_=runs.c[name].type) for name in sorted(names)}
+    if "status" in values:
+        is_over = runs.c.status.in_(TERMINAL_STATUSES)
+        values["status"] = sa.case((is_over, runs.c.status), else_=values["status"])
+    is_ours = runs.c.lease_no == sa.bindparam("this_lease_no") if is_leased else runs.c.lease_owner.is_(None)
+    return sa.update(runs).where(runs.c.run_id == sa.bindparam("this_run_id"), is_ours).values(**values)
+
+
+_SAME_TURN: Final = sa.delete(turns).where(
+    *(turns.c[name] == sa.bindparam(f"its_{name}") for name in ("run_id", "turn"))
+)
+
+
 async def put_turn(db: AsyncConnection, turn: Turn) -> None:
     """Inserts or replaces a turn's row, in words that every database knows."""
-    await db.execute(sa.delete(turns).where(turns.c.run_id == turn.run_id, turns.c.turn == turn.turn))
-    await db.execute(sa.insert(turns).values(**turn_values(turn)))
+    await db.execute(_SAME_TURN, {"its_run_id": turn.run_id, "its_turn": turn.turn})
+    await db.execute(sa.insert(turns), turn_values(turn))
 
 
 _SAME_CALL: Final = sa.delete(tool_traces).where(
@@ -219,15 +262,17 @@ async def _calls_there(db: AsyncConnection, traces: Sequence[ToolTrace]) -> set[
     return there
 
 
+_SAME_SEGMENTS: Final = sa.delete(turn_segments).where(
+    *(turn_segments.c[name] == sa.bindparam(f"its_{name}") for name in ("run_id", "turn"))
+)
+
+
 async def put_segments(db: AsyncConnection, segments: Sequence[TurnSegment]) -> None:
     """Writes the regions of prompts, in place of all that is there of the same turns."""
     if not segments:
         return
-    same = sa.delete(turn_segments).where(
-        *(turn_segments.c[name] == sa.bindparam(f"its_{name}") for name in ("run_id", "turn"))
-    )
     places = sorted({(segment.run_id, segment.turn) for segment in segments})
-    await db.execute(same, [{"its_run_id": run_id, "its_turn": turn} for run_id, turn in places])
+    await db.execute(_SAME_SEGMENTS, [{"its_run_id": run_id, "its_turn": turn} for run_id, turn in places])
     await db.execute(sa.insert(turn_segments), [segment_values(segment) for segment in segments])
 
 
@@ -358,7 +403,15 @@ async def update_threads(db: AsyncConnection, thread_ids: Iterable[str]) -> None
         if row["last_change"] is not None and row["last_change"] > row["updated_at"]:
             values["updated_at"] = row["last_change"]
         if values:
-            await db.execute(sa.update(threads).where(threads.c.thread_id == thread_id).values(**values))
+            named = {f"its_{name}": value for name, value in values.items()}
+            await db.execute(_thread_update(frozenset(values)), named | {"this_thread_id": thread_id})
+
+
+@cache
+def _thread_update(names: frozenset[str]) -> sa.Update:
+    """Returns the statement that changes these columns of a thread, given as `its_…`."""
+    values = {name: sa.bindparam(f"its_{name}", type_=threads.c[name].type) for name in sorted(names)}
+    return sa.update(threads).where(threads.c.thread_id == sa.bindparam("this_thread_id")).values(**values)
 
 
 def _thread_status(active: str | None, latest: str | None) -> ThreadStatus:

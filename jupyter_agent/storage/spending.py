@@ -16,7 +16,16 @@ from ..records import Principal, StoredCall, WorkflowBudget, WorkflowRun, clean,
 from . import queries
 from .database import Database, patient
 from .tables import Row
-from .workflow_tables import call_claims, call_of, call_results, call_spending, workflow_run_of, workflow_runs
+from .workflow_tables import (
+    call_claims,
+    call_of,
+    call_results,
+    call_spending,
+    is_of_workflow,
+    workflow_named,
+    workflow_run_of,
+    workflow_runs,
+)
 
 PAST_CALLS: Final = 50
 """As many finished calls of a workflow, the newest, say what another one may take."""
@@ -195,14 +204,19 @@ async def open_spending(db: AsyncConnection, run: WorkflowRun, calls: Sequence[S
         await db.execute(sa.insert(call_spending), rows)
 
 
+_SETTLE: Final = (
+    sa.update(call_spending)
+    .where(call_spending.c.call_id == sa.bindparam("its_call_id"), call_spending.c.status != SETTLED)
+    .values(status=SETTLED, tokens=sa.bindparam("took_tokens"), cost=sa.bindparam("took_cost"))
+)
+
+
 async def settle(db: AsyncConnection, call_id: str, *, tokens: int | None, cost: float | None) -> None:
     """Puts what a call took in the place of what it reserved, once."""
-    its = (call_spending.c.call_id == call_id) & (call_spending.c.status != SETTLED)
-    await db.execute(sa.update(call_spending).where(its).values(status=SETTLED, tokens=tokens or 0, cost=clean(cost)))
+    await db.execute(_SETTLE, {"its_call_id": call_id, "took_tokens": tokens or 0, "took_cost": clean(cost)})
 
 
-async def ledger_of(db: AsyncConnection, run: WorkflowRun) -> Ledger:
-    """Returns how a pass stands, within a transaction."""
+def _sums() -> sa.Select[Any]:
     table = call_spending.c
     is_settled = table.status == SETTLED
     sums = sa.select(
@@ -211,9 +225,16 @@ async def ledger_of(db: AsyncConnection, run: WorkflowRun) -> Ledger:
         sa.func.sum(sa.func.coalesce(sa.case((is_settled, table.cost)), table.reserved_cost)).label("cost"),
         sa.func.sum(sa.case((is_settled & table.cost.is_(None), 1), else_=0)).label("unknown"),
     )  # fmt: skip
-    its = table.workflow_run_id == run.workflow_run_id
+    return sums.where(table.workflow_run_id == sa.bindparam("its_pass")).group_by(table.phase, is_settled)
+
+
+_SUMS: Final = _sums()
+
+
+async def ledger_of(db: AsyncConnection, run: WorkflowRun) -> Ledger:
+    """Returns how a pass stands, within a transaction."""
     ledger = Ledger(budget=WorkflowBudget(tokens=run.budget_tokens, cost=run.budget_cost))
-    for row in (await db.execute(sums.where(its).group_by(table.phase, is_settled))).mappings():
+    for row in (await db.execute(_SUMS, {"its_pass": run.workflow_run_id})).mappings():
         spend = Spend(int(row["tokens"] or 0), float(row["cost"] or 0.0))
         by_phase = ledger.in_phases if row["is_settled"] else ledger.reserved_in_phases
         if row["is_settled"]:
@@ -227,20 +248,29 @@ async def ledger_of(db: AsyncConnection, run: WorkflowRun) -> Ledger:
     return ledger
 
 
-async def _past(db: AsyncConnection, run: WorkflowRun) -> Sequence[PastCall]:
-    table = call_results.c
-    mine = (table.user_id == run.user_id, table.project == run.project, table.workflow == run.workflow)
-    query = sa.select(table.key, table.label, table.tokens, table.cost, table.seconds).where(
-        *mine, table.is_done, table.tokens > 0
+_PAST: Final = (
+    sa.select(
+        call_results.c.key, call_results.c.label, call_results.c.tokens, call_results.c.cost, call_results.c.seconds
     )
-    rows = await db.execute(query.order_by(table.number.desc()).limit(PAST_CALLS))
+    .where(is_of_workflow(), call_results.c.is_done, call_results.c.tokens > 0)
+    .order_by(call_results.c.number.desc())
+    .limit(PAST_CALLS)
+)
+
+
+async def _past(db: AsyncConnection, run: WorkflowRun) -> Sequence[PastCall]:
+    rows = await db.execute(_PAST, workflow_named(run))
     return [PastCall(key, label, int(tokens), cost, seconds) for key, label, tokens, cost, seconds in rows]
+
+
+_PASS: Final = queries.Owned(
+    workflow_runs, sa.select(workflow_runs).where(workflow_runs.c.workflow_run_id == sa.bindparam("its_pass"))
+)
 
 
 async def workflow_run_row(db: AsyncConnection, workflow_run_id: str, *, by: Principal) -> Row:
     """Returns a pass's row. Raises WorkflowRunNotFound, for another's too."""
-    its = workflow_runs.c.workflow_run_id == clean(workflow_run_id)
-    row = await queries.first(db, sa.select(workflow_runs).where(queries.is_of(workflow_runs, by), its))
+    row = await _PASS.first(db, by=by, its_pass=clean(workflow_run_id))
     if row is None:
         raise WorkflowRunNotFound(f"There is no workflow run {workflow_run_id!r}.")
     return row

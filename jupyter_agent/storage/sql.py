@@ -7,7 +7,7 @@ errands.py.
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -63,6 +63,16 @@ from .tables import (
     turn_of,
     turn_segments,
     turns,
+)
+
+_WAITING_ON: Final = (
+    sa.select(runs.c.run_id)
+    .where(
+        runs.c.thread_id == sa.bindparam("its_thread_id"),
+        runs.c.status.in_(queries.ACTIVE_STATUSES),
+        runs.c.queued,
+    )
+    .limit(1)
 )
 
 
@@ -139,18 +149,18 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlow
     async def create_run(self, run: Run, *, holder: Holder | None = None, thread: Thread | None = None) -> Run:
         async def create(db: AsyncConnection) -> Run:
             if thread is not None:
-                await db.execute(sa.insert(threads).values(**thread_values(thread)))
+                await db.execute(sa.insert(threads), thread_values(thread))
             else:
-                there = await queries.first(db, sa.select(threads).where(threads.c.thread_id == run.thread_id))
-                if there is None or there["user_id"] != run.user_id:
+                there = await queries.thread_row(db, run.thread_id, by=SYSTEM)
+                if there["user_id"] != run.user_id:
                     raise ThreadNotFound(f"There is no thread {run.thread_id!r}.")
-            if await queries.first(db, sa.select(runs.c.run_id).where(runs.c.run_id == run.run_id)):
+            if await queries.existing(db, [run.run_id]):
                 raise Conflict(f"There is a run {run.run_id!r} already.")
             lease: dict[str, Any] = {}
             if holder is not None:
                 until = await self.backend.clock(db) + holder.ttl_s
                 lease = {"lease_owner": holder.owner, "lease_no": FIRST_LEASE_NO, "lease_expires_at": until}
-            await db.execute(sa.insert(runs).values(**run_values(run), **lease))
+            await db.execute(sa.insert(runs), run_values(run) | lease)
             await queries.update_threads(db, [run.thread_id])
             return run_of(await queries.run_row(db, run.run_id, by=SYSTEM))
 
@@ -228,8 +238,7 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlow
 
     async def save_detail(self, run_id: str, detail_blob: str, *, lease_no: int | None = None) -> None:
         async def save(db: AsyncConnection) -> None:
-            values = {"detail_blob": detail_blob, "status": runs.c.status}
-            await queries.update_run(db, run_id, values, lease_no=lease_no)
+            await queries.update_run(db, run_id, {"detail_blob": detail_blob}, lease_no=lease_no)
 
         await self._write(save)
 
@@ -292,8 +301,9 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlow
         return await self._all(query.order_by(runs.c.created_at, runs.c.run_id))
 
     async def next_queued(self, thread_id: str, *, owner: str = "") -> Run | None:
+        of_thread = sa.select(runs).where(runs.c.thread_id == thread_id, runs.c.status.in_(queries.ACTIVE_STATUSES))
+
         async def take(db: AsyncConnection) -> Run | None:
-            of_thread = sa.select(runs).where(runs.c.thread_id == thread_id, runs.c.status.in_(queries.ACTIVE_STATUSES))
             if await queries.first(db, of_thread.where(sa.not_(runs.c.queued)).limit(1)):
                 return None
             waits = runs.c.multitask == Multitask.ENQUEUE
@@ -307,7 +317,18 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlow
                 return None
             return run_of(await queries.run_row(db, row["run_id"], by=SYSTEM))
 
+        # Most threads have nobody who waits, and to see that takes no turn at writing. Who begins to wait after this
+        # look looks for itself.
+        if not await self._waits(thread_id):
+            return None
         return await self._write(take)
+
+    @patient
+    async def _waits(self, thread_id: str) -> bool:
+        async def read(db: AsyncConnection) -> bool:
+            return (await db.execute(_WAITING_ON, {"its_thread_id": thread_id})).first() is not None
+
+        return await self._read(read)
 
     @patient
     async def active_run(self, thread_id: str) -> Run | None:

@@ -142,6 +142,17 @@ def call_of(row: Row) -> StoredCall:
     return StoredCall(**{name: row[name] for name in StoredCall.__struct_fields__})
 
 
+def is_of_workflow() -> sa.ColumnElement[bool]:
+    """The condition that a call is of the workflow that `workflow_named` names, for statements that are built once."""
+    names = ("user_id", "project", "workflow")
+    return sa.and_(*(call_results.c[name] == sa.bindparam(f"the_{name}") for name in names))
+
+
+def workflow_named(run: WorkflowRun) -> dict[str, Any]:
+    """Returns the workflow of a pass as parameters."""
+    return {"the_user_id": run.user_id, "the_project": run.project, "the_workflow": run.workflow}
+
+
 def workflow_run_of(row: Row) -> WorkflowRun:
     return WorkflowRun(**row)
 
