@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct
@@ -28,6 +29,11 @@ class Column(Struct, frozen=True):
     type: Type
     source: str | Callable[[Any], Any]
     names: tuple[str, ...] = ()
+
+
+def said(name: str, type_: Type, names: tuple[str, ...] = ()) -> Column:
+    """Returns the column of what an object says under the column's own name."""
+    return Column(name, type_, attrgetter(name), names)
 
 
 def schema(columns: Iterable[Column]) -> Any:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from .. import events as ev
 from ..records import Image, Message, Text, Thinking, ToolCall, ToolResult
 from ..transcript import Transcript
-from .columns import Column, Type, batch
+from .columns import Column, Type, batch, said
 from .messages import messages_of
 from .query import Wanted, chosen, without_tool
 
@@ -24,8 +24,8 @@ def _text(message: Message) -> str:
 
 
 MESSAGES: Final = (
-    Column("role", Type.NAME, lambda message: message.role, ROLES),
-    Column("message_id", Type.TEXT, lambda message: message.message_id),
+    said("role", Type.NAME, ROLES),
+    said("message_id", Type.TEXT),
     Column("text", Type.TEXT, _text),
     Column("thinking", Type.TEXT, lambda message: "".join(p.text for p in message.parts if isinstance(p, Thinking))),
     Column("tool_calls", Type.INT, lambda message: sum(isinstance(part, ToolCall) for part in message.parts)),
@@ -66,7 +66,7 @@ def _epoch(event: Any) -> int | None:
 EVENTS: Final = (
     Column("seq", Type.INT, _seq),
     Column("epoch", Type.INT, _epoch),
-    Column("id", Type.TEXT, lambda event: event.id),
+    said("id", Type.TEXT),
     Column("at", Type.TIME, lambda event: getattr(event, "at", None)),
     Column("type", Type.NAME, _type),
     Column("kind", Type.NAME, _kind),

@@ -11,7 +11,7 @@ from msgspec import Struct
 from ..cache_shape import Cause, Change, Prediction, Request, predict
 from ..client.client import Client
 from ..exceptions import InvalidRequest
-from ..facts.columns import Column, Type
+from ..facts.columns import Column, Type, said
 from ..records import Usage
 from .columns import to_frame, to_table
 from .requests import Turn, read_facts, threads_of
@@ -25,11 +25,11 @@ def _rate(read: int | None, whole: int | None) -> float | None:
 
 
 _OF_REQUEST: Final = (
-    Column("run_id", Type.TEXT, lambda request: request.run_id),
-    Column("turn", Type.INT, lambda request: request.turn),
-    Column("model", Type.NAME, lambda request: request.model),
-    Column("input_tokens", Type.INT, lambda request: request.input_tokens),
-    Column("cache_read_tokens", Type.INT, lambda request: request.cache_read_tokens),
+    said("run_id", Type.TEXT),
+    said("turn", Type.INT),
+    said("model", Type.NAME),
+    said("input_tokens", Type.INT),
+    said("cache_read_tokens", Type.INT),
     Column("hit_rate", Type.FLOAT, lambda request: _rate(request.cache_read_tokens, request.input_tokens)),
 )
 
@@ -71,8 +71,8 @@ WHAT_IF: Final = (
     Column(
         "predicted_hit_rate", Type.FLOAT, lambda row: _rate(row.prediction.cache_read_tokens, row.request.input_tokens)
     ),
-    Column("cost", Type.FLOAT, lambda row: row.cost),
-    Column("predicted_cost", Type.FLOAT, lambda row: row.predicted_cost),
+    said("cost", Type.FLOAT),
+    said("predicted_cost", Type.FLOAT),
 )
 
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ..display import words
 from ..display.markup import Style, tag
-from ..facts.columns import Column, Type
+from ..facts.columns import Column, Type, said
 from ..records import TurnRecord
 from .columns import to_frame, to_table
 from .prompts import REGIONS, Difference, Prompts, difference, same_answer
@@ -73,12 +73,12 @@ def _part(name: str) -> Column:
 
 COLUMNS: Final = (
     *_both("turn", Type.INT),
-    Column("same_input", Type.BOOL, lambda pair: pair.same_input),
+    said("same_input", Type.BOOL),
     Column("region", Type.NAME, lambda pair: pair.difference.region if pair.difference else None, REGIONS),
     _part("label"),
     _part("before"),
     _part("after"),
-    Column("same_answer", Type.BOOL, lambda pair: pair.same_answer),
+    said("same_answer", Type.BOOL),
     *_both("text", Type.TEXT),
     *_both("tool_calls", Type.TEXT),
     *_both("model", Type.NAME),

@@ -3,16 +3,12 @@
 from datetime import timedelta
 from typing import Any
 
-from ..facts.columns import Column, Type
+from ..facts.columns import Column, Type, said
 from ..facts.journal import MESSAGES
 from ..facts.kinds import DECISIONS, OUTCOMES, STATUSES, TOKENS
 
 MOST_MS = 1e12
 """A call of thirty years is a mistake of the log."""
-
-
-def _said(name: str, type_: Type, names: tuple[str, ...] = ()) -> Column:
-    return Column(name, type_, lambda row: getattr(row, name), names)
 
 
 def _of_run(name: str) -> Column:
@@ -37,83 +33,83 @@ def _nothing(_: Any) -> None:
     """What no log tells."""
 
 
-FOREIGN = (_said("foreign_run_id", Type.TEXT), _said("place", Type.TEXT))
+FOREIGN = (said("foreign_run_id", Type.TEXT), said("place", Type.TEXT))
 
 RUNS = (
-    _said("run_id", Type.TEXT),
-    _said("thread_id", Type.TEXT),
-    _said("parent_run_id", Type.TEXT),
+    said("run_id", Type.TEXT),
+    said("thread_id", Type.TEXT),
+    said("parent_run_id", Type.TEXT),
     Column("follow_up_to_run_id", Type.TEXT, _nothing),
     Column("compare_group_id", Type.TEXT, _nothing),
     Column("forked_from_run_id", Type.TEXT, _nothing),
     Column("forked_from_turn", Type.INT, _nothing),
-    _said("agent", Type.NAME),
-    _said("model", Type.NAME),
-    _said("status", Type.NAME, STATUSES),
+    said("agent", Type.NAME),
+    said("model", Type.NAME),
+    said("status", Type.NAME, STATUSES),
     Column("created_at", Type.TIME, lambda run: run.started_at),
-    _said("started_at", Type.TIME),
-    _said("ended_at", Type.TIME),
+    said("started_at", Type.TIME),
+    said("ended_at", Type.TIME),
     *(_of_run(name) for name in TOKENS),
     Column("unmeasured_requests", Type.INT, lambda run: run.usage.unmeasured_requests),
     Column("cost", Type.FLOAT, lambda run: run.usage.cost),
-    _said("model_call_count", Type.INT),
-    _said("tool_call_count", Type.INT),
-    _said("message_count", Type.INT),
-    _said("first_human_message", Type.TEXT),
-    _said("last_ai_message", Type.TEXT),
-    _said("error_code", Type.NAME),
-    _said("error_message", Type.TEXT),
+    said("model_call_count", Type.INT),
+    said("tool_call_count", Type.INT),
+    said("message_count", Type.INT),
+    said("first_human_message", Type.TEXT),
+    said("last_ai_message", Type.TEXT),
+    said("error_code", Type.NAME),
+    said("error_message", Type.TEXT),
     Column("notebook", Type.NAME, _nothing),
     Column("cell_id", Type.TEXT, _nothing),
     Column("metadata", Type.JSON, _nothing),
-    _said("format", Type.NAME),
-    _said("version", Type.TEXT),
-    _said("foreign_run_id", Type.TEXT),
-    _said("foreign_thread_id", Type.TEXT),
-    _said("place", Type.TEXT),
+    said("format", Type.NAME),
+    said("version", Type.TEXT),
+    said("foreign_run_id", Type.TEXT),
+    said("foreign_thread_id", Type.TEXT),
+    said("place", Type.TEXT),
 )
 
 TURNS = (
-    _said("run_id", Type.TEXT),
-    _said("turn", Type.INT),
-    _said("model", Type.NAME),
-    _said("stop_reason", Type.NAME),
+    said("run_id", Type.TEXT),
+    said("turn", Type.INT),
+    said("model", Type.NAME),
+    said("stop_reason", Type.NAME),
     *(_of_turn(name) for name in TOKENS),
     Column("unmeasured_requests", Type.INT, lambda turn: 1 if turn.usage is None else turn.usage.unmeasured_requests),
-    _said("cost", Type.FLOAT),
-    _said("started_at", Type.TIME),
-    _said("finished_at", Type.TIME),
+    said("cost", Type.FLOAT),
+    said("started_at", Type.TIME),
+    said("finished_at", Type.TIME),
     Column("cache_life", Type.LENGTH, _nothing),
-    _said("thread_id", Type.TEXT),
-    _said("run_created_at", Type.TIME),
-    _said("error", Type.TEXT),
-    _said("foreign_turn_id", Type.TEXT),
+    said("thread_id", Type.TEXT),
+    said("run_created_at", Type.TIME),
+    said("error", Type.TEXT),
+    said("foreign_turn_id", Type.TEXT),
     *FOREIGN,
 )
 
 TOOL_CALLS = (
-    _said("run_id", Type.TEXT),
-    _said("turn", Type.INT),
-    _said("position", Type.INT),
+    said("run_id", Type.TEXT),
+    said("turn", Type.INT),
+    said("position", Type.INT),
     Column("attempt", Type.INT, lambda _: 0),
-    _said("tool_call_id", Type.TEXT),
-    _said("name", Type.NAME),
-    _said("arguments", Type.JSON),
-    _said("decision", Type.NAME, DECISIONS),
-    _said("outcome", Type.NAME, OUTCOMES),
+    said("tool_call_id", Type.TEXT),
+    said("name", Type.NAME),
+    said("arguments", Type.JSON),
+    said("decision", Type.NAME, DECISIONS),
+    said("outcome", Type.NAME, OUTCOMES),
     Column("latency", Type.LENGTH, _latency),
-    _said("started_at", Type.TIME),
-    _said("finished_at", Type.TIME),
-    _said("result", Type.TEXT),
+    said("started_at", Type.TIME),
+    said("finished_at", Type.TIME),
+    said("result", Type.TEXT),
     Column("blob", Type.TEXT, _nothing),
-    _said("error", Type.TEXT),
+    said("error", Type.TEXT),
     Column("tokens_used", Type.INT, _nothing),
     Column("cache_tokens", Type.INT, _nothing),
     Column("reasoning_tokens", Type.INT, _nothing),
-    _said("thread_id", Type.TEXT),
-    _said("run_created_at", Type.TIME),
-    _said("model", Type.NAME),
-    _said("foreign_tool_call_id", Type.TEXT),
+    said("thread_id", Type.TEXT),
+    said("run_created_at", Type.TIME),
+    said("model", Type.NAME),
+    said("foreign_tool_call_id", Type.TEXT),
     *FOREIGN,
 )
 
@@ -124,16 +120,16 @@ def _of_message(column: Column) -> Column:
 
 
 IMPORTED_MESSAGES = (
-    _said("run_id", Type.TEXT),
+    said("run_id", Type.TEXT),
     *map(_of_message, MESSAGES),
-    _said("turn", Type.INT),
-    _said("created_at", Type.TIME),
-    _said("thread_id", Type.TEXT),
-    _said("foreign_message_id", Type.TEXT),
+    said("turn", Type.INT),
+    said("created_at", Type.TIME),
+    said("thread_id", Type.TEXT),
+    said("foreign_message_id", Type.TEXT),
     *FOREIGN,
 )
 
-UNMAPPED = (_said("kind", Type.TEXT), _said("count", Type.INT), _said("first_place", Type.TEXT))
+UNMAPPED = (said("kind", Type.TEXT), said("count", Type.INT), said("first_place", Type.TEXT))
 
 KINDS = {
     "imported_runs": RUNS,

@@ -12,7 +12,7 @@ from ..client.run import Run
 from ..client.thread import Thread
 from ..events import RunStarted
 from ..exceptions import InvalidRequest
-from ..facts.columns import Column, Type
+from ..facts.columns import Column, Type, said
 from ..facts.journal import KINDS as TOLD
 from ..facts.kinds import KINDS
 from ..facts.query import Wanted
@@ -287,5 +287,5 @@ class Facts:
 def columns_of(kind: str) -> tuple[Column, ...]:
     """Returns all columns that facts of a kind can have."""
     if kind in TOLD:
-        return (Column("run_id", Type.TEXT, lambda row: row.run_id), *TOLD[kind])
+        return (said("run_id", Type.TEXT), *TOLD[kind])
     return tuple(KINDS[kind].by_name.values())

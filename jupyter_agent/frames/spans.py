@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..compact import CompactRun, CompactTurn
 from ..exceptions import InvalidRequest
-from ..facts.columns import Column, Type
+from ..facts.columns import Column, Type, said
 from ..records import Outcome, RunStatus
 from .columns import to_frame, to_table
 
@@ -34,18 +34,18 @@ class Span(NamedTuple):
 
 
 SPANS: Final = (
-    Column("kind", Type.NAME, lambda span: span.kind, ("turn", "tool_call")),
-    Column("turn", Type.INT, lambda span: span.turn),
-    Column("name", Type.NAME, lambda span: span.name),
-    Column("started_at", Type.TIME, lambda span: span.started_at),
-    Column("duration", Type.LENGTH, lambda span: span.duration),
-    Column("outcome", Type.NAME, lambda span: span.outcome),
-    Column("input_tokens", Type.INT, lambda span: span.input_tokens),
-    Column("cache_read_tokens", Type.INT, lambda span: span.cache_read_tokens),
-    Column("output_tokens", Type.INT, lambda span: span.output_tokens),
-    Column("reasoning_tokens", Type.INT, lambda span: span.reasoning_tokens),
-    Column("cost", Type.FLOAT, lambda span: span.cost),
-    Column("tool_call_id", Type.TEXT, lambda span: span.tool_call_id),
+    said("kind", Type.NAME, ("turn", "tool_call")),
+    said("turn", Type.INT),
+    said("name", Type.NAME),
+    said("started_at", Type.TIME),
+    said("duration", Type.LENGTH),
+    said("outcome", Type.NAME),
+    said("input_tokens", Type.INT),
+    said("cache_read_tokens", Type.INT),
+    said("output_tokens", Type.INT),
+    said("reasoning_tokens", Type.INT),
+    said("cost", Type.FLOAT),
+    said("tool_call_id", Type.TEXT),
 )
 
 
@@ -109,9 +109,9 @@ def answer_of(run: CompactRun) -> str:
 
 
 FIGURES: Final = (
-    Column("run_id", Type.TEXT, lambda run: run.run_id),
-    Column("status", Type.NAME, lambda run: run.status, tuple(RunStatus)),
-    Column("model", Type.NAME, lambda run: run.model),
+    said("run_id", Type.TEXT),
+    said("status", Type.NAME, tuple(RunStatus)),
+    said("model", Type.NAME),
     Column("turns", Type.INT, lambda run: len(run.turns)),
     Column("tool_calls", Type.INT, lambda run: sum(len(turn.tool_calls) for turn in run.turns)),
     Column(

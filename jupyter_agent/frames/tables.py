@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..client.rows import Rows
 from ..exceptions import InvalidRequest
-from ..facts.columns import Column, Type
+from ..facts.columns import Column, Type, said
 from ..facts.journal import EVENTS, MESSAGES
 from ..facts.kinds import DECISIONS, OUTCOMES, STATUSES
 from ..records import Approval, InputNeeded, Run, canonical_json
@@ -40,33 +40,33 @@ def _latency(call: ToolCallView) -> timedelta | None:
 
 
 TURNS = (
-    Column("turn", Type.INT, lambda turn: turn.turn),
-    Column("model", Type.NAME, lambda turn: turn.model),
-    Column("stop_reason", Type.NAME, lambda turn: turn.stop_reason),
+    said("turn", Type.INT),
+    said("model", Type.NAME),
+    said("stop_reason", Type.NAME),
     *(_tokens(name) for name in TOKENS),
     Column("cost", Type.FLOAT, lambda turn: turn.usage.cost if turn.usage else None),
     Column("tool_calls", Type.INT, lambda turn: len(turn.tool_calls)),
-    Column("started_at", Type.TIME, lambda turn: turn.started_at),
-    Column("finished_at", Type.TIME, lambda turn: turn.finished_at),
+    said("started_at", Type.TIME),
+    said("finished_at", Type.TIME),
     Column("duration", Type.LENGTH, _length),
-    Column("text", Type.TEXT, lambda turn: turn.text),
-    Column("thinking", Type.TEXT, lambda turn: turn.thinking),
+    said("text", Type.TEXT),
+    said("thinking", Type.TEXT),
 )
 
 TOOL_CALLS = (
-    Column("turn", Type.INT, lambda call: call.turn),
-    Column("tool_call_id", Type.TEXT, lambda call: call.tool_call_id),
-    Column("name", Type.NAME, lambda call: call.name),
+    said("turn", Type.INT),
+    said("tool_call_id", Type.TEXT),
+    said("name", Type.NAME),
     Column("arguments", Type.JSON, lambda call: call.approved_arguments or call.arguments),
     Column("decision", Type.NAME, lambda call: call.last_decision, DECISIONS),
-    Column("outcome", Type.NAME, lambda call: call.outcome, OUTCOMES),
+    said("outcome", Type.NAME, OUTCOMES),
     Column("is_error", Type.BOOL, lambda call: None if call.result is None else call.is_error),
     Column("latency", Type.LENGTH, _latency),
-    Column("started_at", Type.TIME, lambda call: call.started_at),
-    Column("finished_at", Type.TIME, lambda call: call.finished_at),
-    Column("result", Type.TEXT, lambda call: call.result),
-    Column("truncated", Type.BOOL, lambda call: call.truncated),
-    Column("error", Type.TEXT, lambda call: call.error),
+    said("started_at", Type.TIME),
+    said("finished_at", Type.TIME),
+    said("result", Type.TEXT),
+    said("truncated", Type.BOOL),
+    said("error", Type.TEXT),
 )
 
 
@@ -76,9 +76,9 @@ def _of_call(look: Callable[[ToolCallView], Any]) -> Callable[[Any], Any]:
 
 
 ITEMS = (
-    Column("turn", Type.INT, lambda item: item.turn),
-    Column("kind", Type.NAME, lambda item: item.kind, ("thinking", "text", "tool_call")),
-    Column("text", Type.TEXT, lambda item: item.text),
+    said("turn", Type.INT),
+    said("kind", Type.NAME, ("thinking", "text", "tool_call")),
+    said("text", Type.TEXT),
     Column("name", Type.NAME, _of_call(lambda call: call.name)),
     Column("tool_call_id", Type.TEXT, _of_call(lambda call: call.tool_call_id)),
     Column("arguments", Type.JSON, _of_call(lambda call: call.approved_arguments or call.arguments)),
@@ -88,13 +88,13 @@ ITEMS = (
 )
 
 APPROVALS = (
-    Column("approval_id", Type.TEXT, lambda approval: approval.approval_id),
-    Column("tool_call_id", Type.TEXT, lambda approval: approval.tool_call_id),
+    said("approval_id", Type.TEXT),
+    said("tool_call_id", Type.TEXT),
     Column("name", Type.NAME, lambda approval: approval.tool_name),
-    Column("arguments", Type.JSON, lambda approval: approval.arguments),
+    said("arguments", Type.JSON),
     Column("effects", Type.TEXT, lambda approval: ", ".join(approval.effects)),
-    Column("asked_at", Type.TIME, lambda approval: approval.asked_at),
-    Column("expires_at", Type.TIME, lambda approval: approval.expires_at),
+    said("asked_at", Type.TIME),
+    said("expires_at", Type.TIME),
 )
 
 
@@ -122,7 +122,7 @@ WAITING = (
     Column("arguments", Type.JSON, _of_approval(lambda approval: approval.arguments)),
     Column("effects", Type.TEXT, _of_approval(lambda approval: ", ".join(approval.effects))),
     Column("prompt", Type.TEXT, _of_question(lambda asked: asked.prompt)),
-    Column("asked_at", Type.TIME, lambda waits: waits.asked_at),
+    said("asked_at", Type.TIME),
     Column("expires_at", Type.TIME, _of_approval(lambda approval: approval.expires_at)),
 )
 
@@ -136,27 +136,27 @@ def _used(name: str) -> Column:
 
 
 RUNS = (
-    Column("thread_id", Type.TEXT, lambda run: run.thread_id),
-    Column("parent_run_id", Type.TEXT, lambda run: run.parent_run_id),
-    Column("follow_up_to_run_id", Type.TEXT, lambda run: run.follow_up_to_run_id),
-    Column("compare_group_id", Type.TEXT, lambda run: run.compare_group_id),
-    Column("forked_from_run_id", Type.TEXT, lambda run: run.forked_from_run_id),
-    Column("forked_from_turn", Type.INT, lambda run: run.forked_from_turn),
-    Column("agent", Type.NAME, lambda run: run.agent),
-    Column("model", Type.NAME, lambda run: run.model),
-    Column("status", Type.NAME, lambda run: run.status, STATUSES),
-    Column("created_at", Type.TIME, lambda run: run.created_at),
-    Column("started_at", Type.TIME, lambda run: run.started_at),
-    Column("ended_at", Type.TIME, lambda run: run.ended_at),
+    said("thread_id", Type.TEXT),
+    said("parent_run_id", Type.TEXT),
+    said("follow_up_to_run_id", Type.TEXT),
+    said("compare_group_id", Type.TEXT),
+    said("forked_from_run_id", Type.TEXT),
+    said("forked_from_turn", Type.INT),
+    said("agent", Type.NAME),
+    said("model", Type.NAME),
+    said("status", Type.NAME, STATUSES),
+    said("created_at", Type.TIME),
+    said("started_at", Type.TIME),
+    said("ended_at", Type.TIME),
     *(_used(name) for name in (*TOKENS, "total_tokens", "unmeasured_requests")),
     Column("cost", Type.FLOAT, lambda run: run.usage.cost),
-    Column("model_call_count", Type.INT, lambda run: run.model_call_count),
-    Column("tool_call_count", Type.INT, lambda run: run.tool_call_count),
-    Column("message_count", Type.INT, lambda run: run.message_count),
-    Column("first_human_message", Type.TEXT, lambda run: run.first_human_message),
-    Column("last_ai_message", Type.TEXT, lambda run: run.last_ai_message),
-    Column("error_code", Type.NAME, lambda run: run.error_code),
-    Column("error_message", Type.TEXT, lambda run: run.error_message),
+    said("model_call_count", Type.INT),
+    said("tool_call_count", Type.INT),
+    said("message_count", Type.INT),
+    said("first_human_message", Type.TEXT),
+    said("last_ai_message", Type.TEXT),
+    said("error_code", Type.NAME),
+    said("error_message", Type.TEXT),
     Column("notebook", Type.NAME, _cell("notebook")),
     Column("cell_id", Type.TEXT, _cell("cell_id")),
     Column("metadata", Type.JSON, lambda run: canonical_json(run.metadata)),
@@ -164,54 +164,54 @@ RUNS = (
 """What `ja.runs()` tells of each, of records."""
 
 CALLS = (
-    Column("key", Type.TEXT, lambda call: call.key),
-    Column("label", Type.NAME, lambda call: call.label),
-    Column("phase", Type.NAME, lambda call: call.phase),
-    Column("cell", Type.NAME, lambda call: call.cell),
-    Column("status", Type.NAME, lambda call: call.status, ("queued", "waiting", "running", "done", "failed")),
-    Column("reused", Type.BOOL, lambda call: call.reused),
-    Column("why", Type.NAME, lambda call: call.why),
+    said("key", Type.TEXT),
+    said("label", Type.NAME),
+    said("phase", Type.NAME),
+    said("cell", Type.NAME),
+    said("status", Type.NAME, ("queued", "waiting", "running", "done", "failed")),
+    said("reused", Type.BOOL),
+    said("why", Type.NAME),
     Column("was", Type.TEXT, lambda call: call.difference.was if call.difference else None),
     Column("now", Type.TEXT, lambda call: call.difference.now if call.difference else None),
-    Column("tokens", Type.INT, lambda call: call.tokens),
-    Column("cost", Type.FLOAT, lambda call: call.cost),
-    Column("saved_tokens", Type.INT, lambda call: call.saved_tokens),
-    Column("saved_cost", Type.FLOAT, lambda call: call.saved_cost),
-    Column("model", Type.NAME, lambda call: call.model),
-    Column("tries", Type.INT, lambda call: call.tries),
-    Column("seconds", Type.FLOAT, lambda call: call.seconds),
-    Column("run_id", Type.TEXT, lambda call: call.run_id),
-    Column("prompt", Type.TEXT, lambda call: call.prompt),
-    Column("answer", Type.TEXT, lambda call: call.answer),
-    Column("error", Type.TEXT, lambda call: call.error),
+    said("tokens", Type.INT),
+    said("cost", Type.FLOAT),
+    said("saved_tokens", Type.INT),
+    said("saved_cost", Type.FLOAT),
+    said("model", Type.NAME),
+    said("tries", Type.INT),
+    said("seconds", Type.FLOAT),
+    said("run_id", Type.TEXT),
+    said("prompt", Type.TEXT),
+    said("answer", Type.TEXT),
+    said("error", Type.TEXT),
 )
 """What a workflow's pass tells of each call; `was` and `now` are the values of the first field that changed."""
 
 PLANNED_CALLS = (
-    Column("number", Type.INT, lambda call: call.number),
-    Column("label", Type.TEXT, lambda call: call.label),
-    Column("phase", Type.TEXT, lambda call: call.phase),
-    Column("cell", Type.TEXT, lambda call: call.cell),
-    Column("reused", Type.BOOL, lambda call: call.reused),
-    Column("why", Type.TEXT, lambda call: call.why),
+    said("number", Type.INT),
+    said("label", Type.TEXT),
+    said("phase", Type.TEXT),
+    said("cell", Type.TEXT),
+    said("reused", Type.BOOL),
+    said("why", Type.TEXT),
     Column("was", Type.TEXT, lambda call: call.difference.was if call.difference else None),
     Column("now", Type.TEXT, lambda call: call.difference.now if call.difference else None),
-    Column("tokens", Type.FLOAT, lambda call: call.tokens),
-    Column("cost", Type.FLOAT, lambda call: call.cost),
-    Column("seconds", Type.FLOAT, lambda call: call.seconds),
-    Column("likened_to", Type.INT, lambda call: call.likened_to),
-    Column("model", Type.TEXT, lambda call: call.model),
-    Column("key", Type.TEXT, lambda call: call.key),
-    Column("prompt", Type.TEXT, lambda call: call.prompt),
+    said("tokens", Type.FLOAT),
+    said("cost", Type.FLOAT),
+    said("seconds", Type.FLOAT),
+    said("likened_to", Type.INT),
+    said("model", Type.TEXT),
+    said("key", Type.TEXT),
+    said("prompt", Type.TEXT),
 )
 """What a plan tells of each call; tokens, cost and seconds are expected ones."""
 
 PROBLEMS = (
-    Column("cell", Type.INT, lambda problem: problem.cell),
-    Column("line", Type.INT, lambda problem: problem.line),
-    Column("column", Type.INT, lambda problem: problem.column),
-    Column("construct", Type.TEXT, lambda problem: problem.construct),
-    Column("message", Type.TEXT, lambda problem: problem.message),
+    said("cell", Type.INT),
+    said("line", Type.INT),
+    said("column", Type.INT),
+    said("construct", Type.TEXT),
+    said("message", Type.TEXT),
 )
 """What an export tells of each place that leaves the portable language."""
 

@@ -4,12 +4,8 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from ..facts.columns import Column, Type
+from ..facts.columns import Column, Type, said
 from ..facts.kinds import STATUSES
-
-
-def _said(name: str, type_: Type, names: tuple[str, ...] = ()) -> Column:
-    return Column(name, type_, lambda row: getattr(row, name), names)
 
 
 def _as_json(name: str) -> Column:
@@ -25,47 +21,47 @@ def _length(run: Any) -> timedelta | None:
 
 
 WORKFLOWS = (
-    _said("name", Type.TEXT),
-    _said("place", Type.NAME),
-    _said("state", Type.NAME, ("ready", "not approved", "shadowed", "broken")),
-    _said("description", Type.TEXT),
-    _said("takes", Type.TEXT),
+    said("name", Type.TEXT),
+    said("place", Type.NAME),
+    said("state", Type.NAME, ("ready", "not approved", "shadowed", "broken")),
+    said("description", Type.TEXT),
+    said("takes", Type.TEXT),
     Column("phases", Type.TEXT, lambda row: row.titles),
-    _said("approved", Type.BOOL),
-    _said("shadowed_by", Type.NAME),
-    _said("error", Type.TEXT),
-    _said("file", Type.TEXT),
-    _said("digest", Type.TEXT),
+    said("approved", Type.BOOL),
+    said("shadowed_by", Type.NAME),
+    said("error", Type.TEXT),
+    said("file", Type.TEXT),
+    said("digest", Type.TEXT),
 )
 RUNS = (
-    _said("workflow_run_id", Type.TEXT),
-    _said("workflow", Type.NAME),
+    said("workflow_run_id", Type.TEXT),
+    said("workflow", Type.NAME),
     Column("status", Type.NAME, lambda run: str(run.status), STATUSES),
-    _said("phase", Type.TEXT),
-    _said("calls", Type.INT),
+    said("phase", Type.TEXT),
+    said("calls", Type.INT),
     Column("from_store", Type.INT, lambda run: run.hits),
-    _said("created_at", Type.TIME),
-    _said("ended_at", Type.TIME),
+    said("created_at", Type.TIME),
+    said("ended_at", Type.TIME),
     Column("duration", Type.LENGTH, _length),
     _as_json("args"),
-    _said("model", Type.NAME),
-    _said("resumes", Type.TEXT),
-    _said("error_code", Type.NAME),
-    _said("error_message", Type.TEXT),
+    said("model", Type.NAME),
+    said("resumes", Type.TEXT),
+    said("error_code", Type.NAME),
+    said("error_message", Type.TEXT),
 )
 EVENTS = (
-    _said("number", Type.INT),
-    _said("type", Type.NAME, ("status", "phase", "log", "call")),
-    _said("text", Type.TEXT),
-    _said("at", Type.TIME),
-    _said("call_id", Type.TEXT),
-    _said("status", Type.NAME),
-    _said("phase", Type.TEXT),
-    _said("model", Type.NAME),
-    _said("run_id", Type.TEXT),
-    _said("tokens", Type.INT),
-    _said("cost", Type.FLOAT),
-    _said("seconds", Type.FLOAT),
-    _said("message", Type.TEXT),
+    said("number", Type.INT),
+    said("type", Type.NAME, ("status", "phase", "log", "call")),
+    said("text", Type.TEXT),
+    said("at", Type.TIME),
+    said("call_id", Type.TEXT),
+    said("status", Type.NAME),
+    said("phase", Type.TEXT),
+    said("model", Type.NAME),
+    said("run_id", Type.TEXT),
+    said("tokens", Type.INT),
+    said("cost", Type.FLOAT),
+    said("seconds", Type.FLOAT),
+    said("message", Type.TEXT),
 )
 KINDS = {"workflows": WORKFLOWS, "workflow_runs": RUNS, "workflow_events": EVENTS}
