@@ -15,11 +15,12 @@ import msgspec
 from msgspec import Struct
 
 from ..exceptions import AgentError, InvalidRequest, NotFound, RunFailed, fault_named
-from ..records import clean, new_id, utc_now
+from ..records import new_id, utc_now
 from ..script import AgentCall, Words
 from ..script.key import Difference
 from ..script.placed import IN_FLIGHT, CallState, PlacedCall
 from ..script.plan import WorkflowPlan
+from .arguments import plain
 from .calls import Pass
 from .client import Client
 from .export import Export, body_of
@@ -154,8 +155,9 @@ class Workflow:
         return MappingProxyType(self._given)
 
     def take_args(self, args: Mapping[str, Any]) -> None:
-        """Replaces the arguments. Words that cells have already keep those that they were given."""
-        self._given = dict(args)
+        """Replaces the arguments, plain data. Words that cells have already keep those that they were given. Raises
+        InvalidRequest."""
+        self._given = plain(args)
 
     @property
     def budget(self) -> PassBudget:
@@ -283,7 +285,7 @@ class Workflow:
         """
         made = [call for token, call in self._made.items() if token in self._rows]
         body: dict[str, Any] = {
-            "args": clean(dict(self._given if args is None else args)),
+            "args": self._given if args is None else plain(args),
             "basis": "lastPass",
             "calls": [],
         }
@@ -316,7 +318,7 @@ class Workflow:
     def _opened(self) -> Pass:
         if self._pass is None:
             opening = {
-                "workflow": self.name, "args": clean(dict(self._given)), "kernelId": kernel_id(),
+                "workflow": self.name, "args": self._given, "kernelId": kernel_id(),
                 "workflowRunId": new_id("wfr"), "budget": dict(self._limits),
             }  # fmt: skip
             self._pass = Pass(self._client, opening, on_news=self._news)

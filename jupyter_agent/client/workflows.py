@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct, field
 
 from .. import records
-from ..exceptions import InvalidRequest
+from .arguments import plain
 from .client import Client
 from .rows import Rows
 from .session import session
@@ -148,7 +148,7 @@ def run_workflow(
     not take, SandboxUnavailable.
     """
     client = session().client
-    given = _plain({**(args or {}), **more})
+    given = plain({**(args or {}), **more})
     return shown(client.wait(started(client, name, given, model=model, budget=budget)), show=show)
 
 
@@ -164,7 +164,7 @@ async def arun_workflow(
 ) -> WorkflowRun:
     """Awaits what `run_workflow` returns: the run, not its result."""
     client = session().client
-    given = _plain({**(args or {}), **more})
+    given = plain({**(args or {}), **more})
     return shown(await client.join(started(client, name, given, model=model, budget=budget)), show=show)
 
 
@@ -182,19 +182,6 @@ async def started(
     body |= {"budget": limits_of(budget)} if budget is not None else {}
     said = await client.request("POST", f"workflows/{quote(name, safe='')}/runs", body=body)
     return WorkflowRun(client, msgspec.convert(said, records.HeadlessRun))
-
-
-def _plain(args: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the arguments as plain data. Raises InvalidRequest naming one that is none."""
-    for name, value in args.items():
-        try:
-            msgspec.json.encode(value)
-        except (TypeError, ValueError, RecursionError) as fault:
-            how = "give a frame as text, ja.profile(frame)" if hasattr(value, "dtypes") else "give text, numbers, lists"
-            raise InvalidRequest(
-                f"The argument {name!r} is a {type(value).__name__}, which cannot be sent: {how}."
-            ) from fault
-    return dict(args)
 
 
 def workflow_run(workflow_run_id: str, *, show: bool = False) -> WorkflowRun:

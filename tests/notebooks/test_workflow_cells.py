@@ -112,6 +112,8 @@ async def test_what_cannot_be_sent_is_cleaned_or_refused_and_nobody_waits_for_it
     told = kernel.text() if reply["status"] == "ok" else reply["evalue"]
     assert reply["status"] == "ok" or reply["ename"] == "InvalidRequest", reply
     assert all(words in told for words in said), told
+    reply = await kernel.execute("import numpy\nwf.take_args({'n': numpy.arange(3)})")
+    assert "The argument 'n' is a ndarray, which cannot be sent" in reply["evalue"]
     await kernel.execute("print(await fine)")
     assert kernel.text() == "fine\n"
 
