@@ -78,9 +78,9 @@ export class CallCells {
   columns(): IColumn[] {
     const { _words: words } = this;
     return [
-      { label: words.__('Call'), width: 'minmax(110px, 1.3fr)' },
-      { label: words.__('State'), width: '148px' },
-      { label: words.__('Why'), width: 'minmax(160px, 2.6fr)' },
+      { label: words.__('Call'), width: 'minmax(130px, 2fr)' },
+      { label: words.__('State'), width: '168px' },
+      { label: words.__('Why'), width: 'minmax(140px, 2.2fr)' },
       { label: words.__('Model'), width: 'minmax(64px, 0.6fr)' },
       { label: words.__('Tokens'), width: '104px', isNumber: true },
       ...(this._hasCost ? [{ label: words.__('Cost'), width: '84px', isNumber: true }] : []),
