@@ -5,9 +5,9 @@ long as its kernel lives. What a kernel left behind that was killed is told by t
 is; it is told twice without harm, by the steps' tokens.
 """
 
-import fcntl
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +18,9 @@ import msgspec
 from msgspec import Struct
 
 from ..script.step import PlacedStep
+
+if sys.platform != "win32":
+    import fcntl
 
 SUFFIX: Final = ".jsonl"
 KEPT_S: Final = 7 * 24 * 3600.0
@@ -31,8 +34,8 @@ class _Head(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def is_here(url: str) -> bool:
-    """Tells whether an address is of this machine."""
-    return urlsplit(url).hostname in _HERE
+    """Tells whether an address is of this machine, which locks files as is needed here."""
+    return sys.platform != "win32" and urlsplit(url).hostname in _HERE
 
 
 def folder_of_steps() -> Path:
