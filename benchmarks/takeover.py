@@ -16,6 +16,8 @@ from pathlib import Path
 from tests.crash.takeover import Account, Pair
 from tests.postgres import Server
 
+from .campaign import Rows, table
+
 
 async def play(rounds: int, url: str, *, ttl_s: float, seed: int) -> Account:
     """Returns the account of so many rounds on one pair of servers."""
@@ -27,10 +29,10 @@ async def play(rounds: int, url: str, *, ttl_s: float, seed: int) -> Account:
     return pair.account
 
 
-def table(account: Account, ttl_s: float, seconds: float) -> str:
-    """Returns the account as a table."""
+def rows(account: Account, ttl_s: float, seconds: float) -> Rows:
+    """Returns what the account says."""
     times = account.seconds or [0.0]
-    rows = [
+    return [
         ("servers killed", f"{account.killed:,}"),
         (f"servers stopped for {3 * ttl_s:g} s", f"{account.stopped:,}"),
         ("runs taken over", f"{len(account.seconds):,}"),
@@ -44,8 +46,6 @@ def table(account: Account, ttl_s: float, seconds: float) -> str:
         ("faults", f"{len(account.faults):,}"),
         ("minutes", f"{seconds / 60:.1f}"),
     ]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"| {name.ljust(width)} | {value} |" for name, value in rows)
 
 
 def main() -> int:
@@ -62,7 +62,7 @@ def main() -> int:
             account = asyncio.run(play(options.rounds, url, ttl_s=options.ttl, seed=options.seed))
     finally:
         server.remove()
-    print(table(account, options.ttl, time.monotonic() - began))
+    print(table(rows(account, options.ttl, time.monotonic() - began)))
     print("\n".join(account.faults))
     return bool(account.faults)
 

@@ -116,69 +116,27 @@ async def open_rooms(
         undo.push_async_callback(storage.close)
         await asyncio.to_thread(storage.enter)
         await storage.rows.open()
-        leases = Leaseholder(storage.rows, ttl_s=plan.lease_ttl_s if storage.is_shared else None)
-        projection = Projection(storage.rows, storage.blobs, lease_no=leases.number)
-        journal = Journal(
-            storage.lines,
-            storage.blobs,
-            observer=projection,
-            look_every_s=LOOK_EVERY_S if storage.is_shared else None,
-        )
-        undo.push_async_callback(journal.aclose)
-        models = ModelCatalog(
-            plan.default_model, base_urls=plan.base_urls, replay=lambda key: recorded_turns(key, storage, journal)
-        )
-        toolbox, prices = first_toolbox(), Prices(plan.prices)
-        runner = Runner(
-            storage=storage,
-            journal=journal,
-            projection=projection,
-            models=models,
-            toolbox=toolbox,
-            environment=environment,
-            prices=prices,
-            settings=plan.settings,
-            leases=leases,
-        )
-        runner.subscribe(changes.run_changed)
+        runs = _runs_over(storage, plan, environment)
+        undo.push_async_callback(runs.journal.aclose)
+        runs.runner.subscribe(changes.run_changed)
         actions = Actions(
             storage=storage,
-            journal=journal,
-            runner=runner,
+            journal=runs.journal,
+            runner=runs.runner,
             changes=changes,
             client_tools=client_tools,
             reverify_every_s=plan.reverify_every_s,
             stalled_after_s=plan.stalled_after_s,
         )
-        taken_up = await runner.recover()
-        if taken_up:
-            log.info("Took up %d runs that a stopped server left.", taken_up)
-        calls = Calls(
-            storage=storage,
-            journal=journal,
-            runner=runner,
-            resolver=Resolver(models=models, toolbox=toolbox, settings=plan.settings),
-            project=plan.project,
-            budget=plan.workflow_budget,
-            silent_after_s=plan.workflow_silent_s,
-        )
-        headless = Headless(
-            storage=storage,
-            calls=calls,
-            folder=plan.folder,
-            where=places(plan.workspace, plan.config_dir, CATALOG),
-            active_s=plan.workflow_active_s,
-        )
-        if flying := await calls.recover():
-            log.info("Took up %d calls of workflows that a stopped server left.", flying)
-        if taken_up := await headless.recover():
-            log.info("Took up %d workflows that a stopped server left.", taken_up)
-        flows = Flows(storage=storage, calls=calls, named=plan.flows)
-        await flows.open()
+        workflows = _workflows_over(runs, plan)
+        for room in (runs.runner, workflows.calls, workflows.headless):
+            undo.push_async_callback(room.close)
+        await _take_up(runs.runner, workflows)
+        await workflows.flows.open()
         sweeper = Sweeper(
             storage=storage,
-            journal=journal,
-            runner=runner,
+            journal=runs.journal,
+            runner=runs.runner,
             changes=changes,
             limits=plan.retention,
             results=plan.results,
@@ -187,19 +145,92 @@ async def open_rooms(
         sweeper.start()
         undo.pop_all()
     return Rooms(
-        storage=storage,
-        journal=journal,
-        projection=projection,
-        models=models,
-        prices=prices,
-        toolbox=toolbox,
-        runner=runner,
+        **vars(runs),
+        **vars(workflows),
         actions=actions,
-        calls=calls,
-        headless=headless,
-        flows=flows,
         sweeper=sweeper,
         changes=changes,
         client_tools=client_tools,
         environment=environment,
     )
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """What carries out runs."""
+
+    storage: Storage
+    journal: Journal
+    projection: Projection
+    models: ModelCatalog
+    prices: Prices
+    toolbox: Toolbox
+    runner: Runner
+
+
+def _runs_over(storage: Storage, plan: Plan, environment: JupyterEnvironment) -> _Runs:
+    leases = Leaseholder(storage.rows, ttl_s=plan.lease_ttl_s if storage.is_shared else None)
+    projection = Projection(storage.rows, storage.blobs, lease_no=leases.number)
+    journal = Journal(
+        storage.lines,
+        storage.blobs,
+        observer=projection,
+        look_every_s=LOOK_EVERY_S if storage.is_shared else None,
+    )
+    models = ModelCatalog(
+        plan.default_model, base_urls=plan.base_urls, replay=lambda key: recorded_turns(key, storage, journal)
+    )
+    toolbox, prices = first_toolbox(), Prices(plan.prices)
+    runner = Runner(
+        storage=storage,
+        journal=journal,
+        projection=projection,
+        models=models,
+        toolbox=toolbox,
+        environment=environment,
+        prices=prices,
+        settings=plan.settings,
+        leases=leases,
+    )
+    return _Runs(storage, journal, projection, models, prices, toolbox, runner)
+
+
+@dataclass(frozen=True)
+class _Workflows:
+    """What composes runs: calls, scripts of them, and declared graphs."""
+
+    calls: Calls
+    headless: Headless
+    flows: Flows
+
+
+def _workflows_over(runs: _Runs, plan: Plan) -> _Workflows:
+    calls = Calls(
+        storage=runs.storage,
+        journal=runs.journal,
+        runner=runs.runner,
+        resolver=Resolver(models=runs.models, toolbox=runs.toolbox, settings=plan.settings),
+        project=plan.project,
+        budget=plan.workflow_budget,
+        silent_after_s=plan.workflow_silent_s,
+    )
+    headless = Headless(
+        storage=runs.storage,
+        calls=calls,
+        folder=plan.folder,
+        where=places(plan.workspace, plan.config_dir, CATALOG),
+        active_s=plan.workflow_active_s,
+    )
+    return _Workflows(calls, headless, Flows(storage=runs.storage, calls=calls, named=plan.flows))
+
+
+async def _take_up(runner: Runner, workflows: _Workflows) -> None:
+    """Goes on with what a stopped server left: runs, then the calls that wait for them, then the scripts that wait for
+    those."""
+    for what, recover in (
+        ("runs", runner.recover),
+        ("calls of workflows", workflows.calls.recover),
+        ("workflows", workflows.headless.recover),
+    ):
+        if count := await recover():
+            log.info("Took up %d %s that a stopped server left.", count, what)
