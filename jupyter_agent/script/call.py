@@ -21,6 +21,8 @@ MAX_TRIES: Final = 5
 DEFAULT_TIMEOUT_S: Final = 300.0
 MAX_TIMEOUT_S: Final = 7 * 86_400.0
 MAX_RETRIES: Final = 10
+MAX_NAME_CHARS: Final = 1_000
+"""Of a label, and of a phase."""
 
 
 CallKind = Literal["agent", "ask", "gate", "workflow"]
@@ -45,8 +47,8 @@ class AgentCall(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults
     prompt: Annotated[str, Meta(min_length=1)]
     kind: CallKind = "agent"
     given: dict[str, Any] = {}
-    label: Annotated[str, Meta(max_length=1_000)] | None = None
-    phase: Annotated[str, Meta(max_length=1_000)] | None = None
+    label: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] | None = None
+    phase: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] | None = None
     phase_budget: dict[str, Any] | None = None
     schema: dict[str, Any] | None = None
     model: str | None = None

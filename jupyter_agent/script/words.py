@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ..exceptions import Conflict, InvalidRequest
 from ..records import clean
 from . import prelude
-from .call import MAX_AT_ONCE, MAX_ITEMS, MAX_RETRIES, MAX_TIMEOUT_S, AgentCall
+from .call import MAX_AT_ONCE, MAX_ITEMS, MAX_NAME_CHARS, MAX_RETRIES, MAX_TIMEOUT_S, AgentCall
 from .content import attachments
 from .host import BudgetView, Host
 from .limits import checked_limits
@@ -118,6 +118,11 @@ class Words:
         if isinstance(tools, str):
             raise InvalidRequest(f"tools is a list of names: write [{tools!r}].")
         phase = clean(phase or self._phase)
+        for what, name in (("label", label), ("phase", phase)):
+            if name is not None and len(name) > MAX_NAME_CHARS:
+                raise InvalidRequest(
+                    f"The {what} of agent() has {len(name):,} characters, {MAX_NAME_CHARS:,} are the most: be brief."
+                )
         call = AgentCall(
             prompt=clean(prompt), label=clean(label), phase=phase, phase_budget=self.phase_budgets.get(phase or ""),
             schema=schema_of(schema), model=model, tools=None if tools is None else tuple(tools), agent=agent,
@@ -170,6 +175,9 @@ class Words:
         later stages. Raises InvalidRequest for more than 4,096 items, before anything starts.
         """
         listed = list(items)
+        for index, stage in enumerate(stages):
+            if not callable(stage):
+                raise InvalidRequest(f"pipeline() takes functions behind the items; stage {index} is {stage!r}.")
         return await prelude.pipeline(
             listed, stages, self._width(limit, listed), on_error, self._check, self._note, _settle
         )

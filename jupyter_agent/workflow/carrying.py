@@ -304,14 +304,14 @@ class Carrying:
             return self._limits.exceeded("cell_s") if fault.timed_out else _crashed(self._limits, str(fault))
         inner = fault.exception()
         text = str(inner)
+        place = self._place(fault)
         match inner:
             case MemoryError():
-                return self._limits.exceeded("memory_bytes")
+                return self._limits.exceeded("memory_bytes", place=place)
             case TimeoutError() if "time limit exceeded" in text:
-                return self._limits.exceeded("cell_s")
+                return self._limits.exceeded("cell_s", place=place)
             case RecursionError():
-                return self._limits.exceeded("recursion")
-        place = self._place(fault)
+                return self._limits.exceeded("recursion", place=place)
         if self._progress.fed == len(self._texts) - 1:
             return WorkflowFailed(f"The result is no JSON: {text}. Return text, numbers, lists and dicts.")
         at = f"{place[1]}: " if place else ""

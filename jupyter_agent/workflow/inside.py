@@ -98,6 +98,10 @@ async def parallel(calls, *, limit=None, on_error="none"):
 
 async def pipeline(items, *stages, limit=None, on_error="none"):
     items = list(items)
+    for index, stage in enumerate(stages):
+        # There is no callable() here; a call in place of a function is what is mistaken most.
+        if type(stage).__name__ in ("coroutine", "NoneType", "str", "int", "float", "bool", "list", "tuple", "dict"):
+            raise TypeError(f"pipeline() takes functions behind the items; stage {index} is {stage!r}.")
     return await _pipeline(items, stages, len(items) if limit is None else limit, on_error, _check, _note, _settle)
 """
 

@@ -34,8 +34,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     call_bytes: int = 1 << 20
     hold_s: float = 0.25
 
-    def exceeded(self, limit: str) -> SandboxLimit:
-        """Returns the fault of going over the limit with this name."""
+    def exceeded(self, limit: str, *, place: tuple[dict[str, Any], str] | None = None) -> SandboxLimit:
+        """Returns the fault of going over the limit with this name, at this place of the script where it is known."""
         allowed: Any = getattr(self, limit)
         sentence = _SENTENCES[limit].format(allowed=allowed)
-        return SandboxLimit(f"The script {sentence}.", details={"limit": limit, "allowed": allowed})
+        where, at = place if place is not None else ({}, "")
+        said = f"The script {sentence}. It was at {at}." if at else f"The script {sentence}."
+        return SandboxLimit(said, details={"limit": limit, "allowed": allowed, **where})

@@ -125,6 +125,8 @@ async def test_too_many_are_refused_before_anything_starts():
         await words.parallel([words.agent("x")], limit=0)
     with pytest.raises(InvalidRequest, match="takes calls like agent"):
         await words.parallel(["x"])
+    with pytest.raises(InvalidRequest, match="takes functions behind the items; stage 1 is <call 'x', not started"):
+        await words.pipeline([1], lambda *_: words.agent("a"), words.agent("x"))  # type: ignore[arg-type]
     assert not host.calls
 
 
@@ -142,7 +144,8 @@ def test_arguments_are_read_only_and_prompts_are_text():
     words = Words(Loud())
     with pytest.raises(TypeError):
         words.args["path"] = "b"  # type: ignore[index]
-    for wrong in ({"prompt": " "}, {"prompt": "x", "tools": "read_file"}, {"prompt": "x", "timeout": 0}):
+    for wrong in ({"prompt": " "}, {"prompt": "x", "tools": "read_file"}, {"prompt": "x", "timeout": 0},
+                  {"prompt": "x", "label": "l" * 1_001}, {"prompt": "x", "phase": "p" * 1_001}):  # fmt: skip
         with pytest.raises(InvalidRequest):
             words.agent(**wrong)
 
