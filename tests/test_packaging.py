@@ -145,7 +145,7 @@ def test_the_wheel_has_the_built_in_workflows(wheel):
 
 def test_the_wheel_has_the_command_and_the_types(wheel):
     assert b"jupyter-agent = jupyter_agent.cli:main" in wheel[f"{INFO}/entry_points.txt"]
-    assert "jupyter_agent/py.typed" in wheel
+    assert {"jupyter_agent/py.typed", "jupyter_agent/words.pyi"} <= wheel.keys()
     assert f"{INFO}/licenses/LICENSE" in wheel
 
 
