@@ -170,6 +170,21 @@ test('a call opens with both values, its answer and its run, and stays open whil
   view.dispose();
 });
 
+test('a call that waits for a person opens with its run, where it is answered', async () => {
+  const rows = ROWS.map(row => (row.number === 4 ? { ...row, runId: 'run_2' } : row));
+  const view = shown({ ...TOLD, rows });
+  await until(() => rowsOf(view.node).length === 8);
+  press(view.node, 'Home', 'ArrowDown', 'ArrowDown', 'ArrowDown', 'ArrowDown', 'ArrowDown', 'Enter');
+  await until(() => runs.length === 1);
+  expect(runs).toEqual(['run_2']);
+  button(view.node, 'Hide its run').click();
+  view.show({ ...TOLD, rows: rows.map(row => (row.number === 4 ? { ...row, status: 'running' } : row)) });
+  await until(() => asked.length === 2);
+  await pause(20);
+  expect(runs).toEqual(['run_2', 'run_2 gone']);
+  view.dispose();
+});
+
 test('what goes on can be stopped, where somebody hears it', async () => {
   const view = shown();
   const stop = button(view.node, 'Stop');

@@ -56,11 +56,12 @@ export class OpenedCall implements IDisposable {
   begin(number: number): void {
     if (number !== this._number) {
       this._hideRun();
+      this._isFresh = true;
     }
     this._number = number;
   }
 
-  /** Shows a call. Its run stays where it is shown. */
+  /** Shows a call. Its run stays where it is shown, and is shown at once where a person is waited for: they answer there. */
   show(call: ICall, whole: IWholeCall): void {
     const { words, showRun } = this._options;
     const isNew = this.node.hidden;
@@ -76,6 +77,10 @@ export class OpenedCall implements IDisposable {
     if (isNew) {
       this.node.scrollTop = 0;
     }
+    if (this._isFresh && call.state === 'waiting') {
+      this.showRun();
+    }
+    this._isFresh = false;
   }
 
   /** Shows the run of the call that is open, below it. */
@@ -168,6 +173,7 @@ export class OpenedCall implements IDisposable {
   private _number: number | null = null;
   private _runId = '';
   private _run: IDisposable | null = null;
+  private _isFresh = false;
   private _isDisposed = false;
 }
 
