@@ -24,6 +24,9 @@ def _line(item: Any) -> str:
         case records.Thread():
             said = [item.thread_id, f"{item.updated_at:%Y-%m-%d %H:%M}", str(item.status)]
             return " · ".join([*said, *([_short(item.title)] if item.title else [])])
+        case records.HeadlessRun():
+            said = [item.workflow_run_id, item.workflow, f"{item.created_at:%Y-%m-%d %H:%M}", str(item.status)]
+            return " · ".join([*said, f"{item.hits} of {item.calls} calls from the store"])
         case _:
             line = repr(item)
             return line if len(line) <= LINE else f"{line[: LINE - 1]}…"

@@ -34,6 +34,12 @@ from .steps import Steps
 PROMPT_CHARS: Final = 60
 TICK_S: Final = 0.2
 _is_name: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}").fullmatch
+_INSIDE: Final = frozenset(
+    {
+        *("add_row", "begin", "carry", "client", "end_row", "entered", "fail_row", "join", "next_place", "phase_now"),
+        *("take_args", "tell", "watch"),
+    }
+)
 ADVICE: Final = {
     "unchanged": "nothing that determines its answer has changed",
     "first time": "there is no earlier call like it",
@@ -83,6 +89,11 @@ class CallRow(Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """What people call it: its label, or the beginning of its prompt."""
         return self.label or shortened(self.prompt)
+
+    def __repr__(self) -> str:
+        spent = f"{self.tokens:,} tokens" if self.tokens is not None else None
+        told = [shortened(self.name), self.status, self.why, spent, shortened(self.error) if self.error else None]
+        return f"<call {' · '.join(one for one in told if one)}>"
 
 
 class Defaults(Struct, frozen=True, kw_only=True):
@@ -206,6 +217,10 @@ class Workflow:
             labels = ", ".join(dict.fromkeys(row.name for row in rows)) or "none yet"
             raise InvalidRequest(f"This pass has no call {name!r}. Its calls are: {labels}.")
         return found[-1]
+
+    def __dir__(self) -> list[str]:
+        """What Tab offers: what people use, without what our own cells, views and steps do."""
+        return sorted({*super().__dir__()} - _INSIDE)
 
     def __repr__(self) -> str:
         rows = self._rows.values()

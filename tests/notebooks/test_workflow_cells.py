@@ -56,6 +56,11 @@ async def test_an_edit_runs_what_changed_and_nothing_else(server, kernel):
     merge = rows[-1]
     assert "secure" in merge["was"]
     assert "fast" in merge["now"]
+    await kernel.execute("print(wf.calls)")
+    assert "4 calls\n  <call read · done · unchanged · 0 tokens>\n" in kernel.text()
+    await kernel.execute("print([name for name in dir(wf) if name[0] != '_'])")
+    assert "explain" in kernel.text()
+    assert "add_row" not in kernel.text()
     await kernel.execute("print(wf.explain('merge'))")
     assert "'merge' ran live: compared with the nearest earlier call, its prompt was" in kernel.text()
 
