@@ -14,7 +14,7 @@ import msgspec
 from ..exceptions import AgentError, ConnectionLost, Forbidden, InvalidRequest, NotFound, StorageUnavailable
 from ..script import MAX_AT_ONCE
 from ..script.ahead import Ahead
-from ..script.placed import AheadResult, CallState, PlacedCall, UsedResult
+from ..script.placed import IN_FLIGHT, AheadResult, CallState, PlacedCall, UsedResult
 from ..script.step import PlacedStep
 from .behind import Behind
 from .client import Client
@@ -96,7 +96,8 @@ class Pass:
             for _ in range(1 if call.side_effects else STARTS):
                 started = await self._starts.ask(call)
                 self._tell(call, started)
-                if claimed is None or started.status == "hit":
+                if claimed is None or started.status == "hit" or started.why == IN_FLIGHT:
+                    # Another pass may have answered or begun it since it was missed.
                     claimed = started
                 ended = await self._wait(call, started) if started.status == "running" else started
                 if ended.status != "gone":

@@ -157,7 +157,8 @@ class Calls:
         states: list[CallState] = []
         for at, call in enumerate(taken.calls):
             if call is not None and at not in taken.started:
-                states.append(self._told(taken.run, call))
+                is_own = placed[at].token is not None and call.said.get("token") == placed[at].token
+                states.append(self._told(taken.run, call, is_own=is_own))
                 continue
             lacking = missed(placed[at], keys[at], fields[at], taken.nearest[placed[at].label])
             if call is None:
@@ -183,15 +184,16 @@ class Calls:
                             states[at] = msgspec.structs.replace(state, why=why, difference=apart)
         return states
 
-    def _told(self, run: WorkflowRun, call: StoredCall) -> CallState:
-        """Returns the state of a call that this pass has claimed, and sees that somebody carries it out."""
+    def _told(self, run: WorkflowRun, call: StoredCall, *, is_own: bool) -> CallState:
+        """Returns the state of a call that this pass has claimed, and sees that somebody carries it out. One of
+        its own is not joined: what began it is asked once more."""
         if call.is_done:
             return state_of(call, "hit", why="unchanged")
         self._waiting.setdefault(call.call_id, set()).add(run.workflow_run_id)
         if call.call_id not in self._tasks:
             self._taken_up.add(call.call_id)
             self._carry(call, run.workflow_run_id)
-        return msgspec.structs.replace(self._running(call), why=IN_FLIGHT)
+        return msgspec.structs.replace(self._running(call), why=None if is_own else IN_FLIGHT)
 
     def _running(self, call: StoredCall) -> CallState:
         """Returns the state of a call in flight, with what it waits for a person with, or since when it is silent."""
@@ -231,7 +233,7 @@ class Calls:
             elif call.is_done:
                 states.append(state_of(call, "done"))
             else:
-                states.append(self._told(run, call))
+                states.append(self._told(run, call, is_own=False))
         return states
 
     def check_model(self, name: str) -> None:

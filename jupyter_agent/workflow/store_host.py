@@ -252,10 +252,10 @@ class StoreHost:
         call_id = str(state.call_id)
         settled = self._flying[call_id]
         try:
-            if state.why != IN_FLIGHT:
+            if state.why not in (IN_FLIGHT, None):
                 return await asyncio.shield(settled)
-            # Started by another, it may have ended before it was listened to: one that failed is `gone` then, and the
-            # news say why.
+            # Started by another, or asked for once more, it may have ended before it was listened to: one that failed
+            # is `gone` then, and the news say why.
             (now,) = await self._calls.look(self._pass, [call_id], by=self._by)
             if now.status == "gone":
                 await asyncio.wait({settled}, timeout=GONE_S)

@@ -8,6 +8,7 @@ import pytest
 
 import jupyter_agent as ja
 from jupyter_agent.client.session import session
+from jupyter_agent.client.workflow import Defaults, Workflow
 from jupyter_agent.exceptions import Conflict, InvalidRequest, RunFailed, RunFinished, WorkflowNotApproved
 from tests.live_server import TOKEN, LiveServer
 
@@ -87,8 +88,25 @@ async def test_from_the_list_to_the_result_and_back(server, capsys):
     runs = await asyncio.to_thread(ja.workflow_runs, "counts")
     assert [(one.calls, one.hits) for one in runs] == [(3, 3), (2, 2), (3, 0)]
     assert [one.workflow_run_id for one in await ja.aworkflow_runs(limit=1)] == [runs[0].workflow_run_id]
+    assert "counts · " in repr(runs)
+    assert "completed · 3 of 3 calls from the store" in repr(runs)
     assert runs.df.from_store.tolist() == [3, 2, 0]
     assert opened.events.df.type.tolist()[0] == "status"
+
+
+async def test_of_two_passes_at_once_the_one_that_joins_says_so(server):
+    """What is in flight is paid for once, and by whom is told: the rows sum to what both passes spent."""
+    script = [{"text": "said", "wait_s": 2}]
+    passes = [Workflow(session().client, "twins") for _ in range(2)]
+    for one in passes:
+        one.defaults = Defaults(model="scripted", script=script)
+    await asyncio.gather(*(one.parallel([one.agent(f"t{n}", tools=[]) for n in range(4)]) for one in passes))
+    rows = [row for one in passes for row in one.calls]
+    assert [row.answer for row in rows] == ["said"] * 8
+    assert sum(not row.reused for row in rows) == 4
+    assert all(row.why in ("in flight", "unchanged") for row in rows if row.reused)
+    spent = [await asyncio.to_thread(one.budget.spent) for one in passes]
+    assert sum(row.tokens or 0 for row in rows) == sum(spent) > 0
 
 
 async def test_what_fails_says_so_and_can_be_resumed(server):

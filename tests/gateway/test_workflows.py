@@ -119,10 +119,15 @@ async def test_a_failed_call_is_tried_again_as_often_as_it_says(server: LiveServ
 
 
 async def test_a_call_in_flight_outlives_who_asked_and_is_joined(server: LiveServer) -> None:
-    slow = {"prompt": "slow", "model": "scripted", "tools": [], "script": {"turns": [{"wait_s": 1.0, "text": "done"}]}}
+    slow = {"prompt": "slow", "model": "scripted", "tools": [], "script": {"turns": [{"wait_s": 5.0, "text": "done"}]}}
     first = await opened(server, "joined")
     (flying,) = await claim(server, first, slow)
     second = await opened(server, "joined")
+    mine = {**slow, "token": "mine"}
+    other = await opened(server, "joined-anew")
+    (own,) = await claim(server, other, mine)
+    (again,) = await claim(server, other, mine)
+    assert (again["callId"], "why" in again) == (own["callId"], False), "it is its own, and not joined"
     (joined,) = await claim(server, second, slow, start=False)
     assert (joined["status"], joined["why"], joined["callId"]) == ("running", "in flight", flying["callId"])
     (state,) = await settled(server, second, [joined])
