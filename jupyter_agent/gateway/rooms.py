@@ -170,7 +170,12 @@ class _Runs:
 
 def _runs_over(storage: Storage, plan: Plan, environment: JupyterEnvironment) -> _Runs:
     leases = Leaseholder(storage.rows, ttl_s=plan.lease_ttl_s if storage.is_shared else None)
-    projection = Projection(storage.rows, storage.blobs, lease_no=leases.number)
+    projection = Projection(
+        storage.rows,
+        storage.blobs,
+        lease_no=leases.number,
+        on_given_back=None if leases.is_shared else leases.given_back,
+    )
     journal = Journal(
         storage.lines,
         storage.blobs,

@@ -188,10 +188,10 @@ class Journal:
     # --- the end of a run ---------------------------------------------------------------------------------------
 
     async def archive(self, run_id: str) -> str:
-        """Puts the journal of a complete run into blobs and returns the key of its detail, always the same one.
+        """Puts the journal of a complete run into blobs and returns the key of its detail, always the same one, which
+        its row says then, if there is one: `remove_lines` may follow.
 
-        The caller saves the key on the run's row and then calls `remove_lines`. Raises RunActive for a run that is
-        not complete, RunNotFound, StorageError.
+        Raises RunActive for a run that is not complete, RunNotFound, LeaseLost, StorageError.
         """
         is_open = run_id in self._live
         if not is_open and not await self._has_lines(run_id) and (key := await self._detail_key(run_id)) is not None:
@@ -210,7 +210,7 @@ class Journal:
         failpoint("archive.detail_kept")
         self._details[run_id] = key
         if self._observer is not None:
-            await self._observer.refer(transcript, {events, key, *blobs})
+            await self._observer.archived(transcript, key, {events, key, *blobs})
         return key
 
     async def remove_lines(self, run_id: str) -> None:
@@ -222,7 +222,7 @@ class Journal:
             self._details.pop(run_id, None)
         key = await self._detail_key(run_id)
         if key is None:
-            raise StorageError(f"No row says where run {run_id} is archived, so its journal stays: save it first.")
+            raise StorageError(f"No row says where run {run_id} is archived, so its journal stays: archive it first.")
         detail = await self._archives.detail(key)
         await self._blobs.get(detail.events)
         if hashlib.sha256(await asyncio.to_thread(self._bytes_of, run_id)).hexdigest() != detail.events:

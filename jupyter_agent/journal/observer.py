@@ -21,8 +21,8 @@ class Observer(Protocol):
     async def row(self, run_id: str) -> Run | None:
         """Returns the run's row, which says where its archive is; None where there is no such run."""
 
-    async def refer(self, transcript: Transcript, keys: Iterable[str]) -> None:
-        """Records, durably, that the run refers to these blobs."""
+    async def archived(self, transcript: Transcript, detail: str, keys: Iterable[str]) -> None:
+        """Records, durably and at once, where an ended run is archived, and that it refers to these blobs."""
 
     async def release(self, run_id: str) -> Sequence[str]:
         """Returns the blobs that a deleted run referred to and nobody else does: they may be deleted."""

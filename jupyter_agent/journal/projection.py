@@ -14,7 +14,7 @@ from typing import Final
 from .. import events as ev
 from ..exceptions import AgentError, LeaseLost, RunNotFound, StorageError
 from ..records import SYSTEM, Approval, InputNeeded, Run, ToolTrace, Turn
-from ..storage.contract import BlobStore, RowStore
+from ..storage.contract import Archived, BlobStore, RowStore
 from ..transcript import Transcript
 from .archive import blobs_named
 from .rows import all_calls, ask_id, ask_rows, asks_named, calls_named, row_of, segment_rows, trace_rows, turn_rows
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 TRY_AGAIN_S: Final = 1.0
 TRY_AGAIN_AT_MOST_S: Final = 30.0
-GATHER_S: Final = 0.02
+GATHER_S: Final = 0.05
 """How long what is to be written waits for more of it, unless somebody waits for the rows."""
 
 _MATTERS: Final = frozenset(
@@ -56,15 +56,26 @@ class _Notes:
     asks: set[str] = field(default_factory=set)
     """Approvals and questions whose rows are behind."""
     turns_written: int = 0
+    detail: str | None = None
+    """Where the run is archived, while its row does not say so."""
 
 
 class Projection:
     """Writes rows behind the journal's back, many runs in one transaction. The journal's Observer."""
 
     def __init__(
-        self, rows: RowStore, blobs: BlobStore, *, lease_no: Callable[[str], int | None] = lambda _: None
+        self,
+        rows: RowStore,
+        blobs: BlobStore,
+        *,
+        lease_no: Callable[[str], int | None] = lambda _: None,
+        on_given_back: Callable[[str], None] | None = None,
     ) -> None:
-        """`lease_no` tells under which number this process carries a run out; the rows refuse an older one."""
+        """`lease_no` tells under which number this process carries a run out; the rows refuse an older one.
+
+        With `on_given_back`, which is told of it, a run's lease ends together with what is written of its archive.
+        """
+        self._on_given_back = on_given_back
         self._rows = rows
         self._blobs = blobs
         self._lease_no = lease_no
@@ -133,16 +144,21 @@ class Projection:
         except RunNotFound:
             return None
 
-    async def refer(self, transcript: Transcript, keys: Iterable[str]) -> None:
+    async def archived(self, transcript: Transcript, detail: str, keys: Iterable[str]) -> None:
         if (notes := self._notes.get(transcript.run_id)) is not None:
             # Together with what else there is to write of it.
             notes.refs.update(keys)
+            notes.detail = detail
             self._dirty.add(transcript.run_id)
             await self.settle(transcript.run_id)
             return
         run = await self._row(transcript)
         if run is not None:
-            await self._rows.project((), (), [(key, run.run_id, run.user_id) for key in keys])
+            refs = [(key, run.run_id, run.user_id) for key in keys]
+            number = self._lease_no(run.run_id)
+            numbers = {} if number is None else {run.run_id: number}
+            await self._rows.project([run], (), refs, lease_nos=numbers, archived={run.run_id: self._archived(detail)})
+            self._gave_back([run.run_id])
 
     async def release(self, run_id: str) -> Sequence[str]:
         self._dirty.discard(run_id)
@@ -158,6 +174,14 @@ class Projection:
         return await self._rows.deleted_runs()
 
     # --- inside
+
+    def _archived(self, detail: str) -> Archived:
+        return Archived(detail, is_given_back=self._on_given_back is not None)
+
+    def _gave_back(self, run_ids: Iterable[str]) -> None:
+        if self._on_given_back is not None:
+            for run_id in run_ids:
+                self._on_given_back(run_id)
 
     def _mark(self, transcript: Transcript) -> _Notes:
         notes = self._notes.get(transcript.run_id)
@@ -226,6 +250,7 @@ class Projection:
         traces: list[ToolTrace] = []
         asked: list[Approval | InputNeeded] = []
         refs: list[tuple[str, str, str]] = []
+        archived: dict[str, Archived] = {}
         written: list[tuple[_Notes, int, set[str], set[tuple[int, str]], set[str]]] = []
         for notes in [self._notes[run_id] for run_id in run_ids if run_id in self._notes]:
             transcript = notes.transcript
@@ -237,6 +262,8 @@ class Projection:
             calls, notes.calls = notes.calls, set()
             asks, notes.asks = notes.asks, set()
             runs.append(run)
+            if notes.detail is not None:
+                archived[run.run_id] = self._archived(notes.detail)
             turns += rows[notes.turns_written :]
             traces += trace_rows(transcript, calls)
             asked += ask_rows(transcript, asks) if asks else ()
@@ -246,15 +273,18 @@ class Projection:
             segments = await segment_rows(turns, self._blobs)
             numbers = {run.run_id: number for run in runs if (number := self._lease_no(run.run_id)) is not None}
             await self._rows.project(
-                runs, turns, refs, traces=traces, asked=asked, segments=segments, lease_nos=numbers
-            )
+                runs, turns, refs, traces=traces, asked=asked, segments=segments, lease_nos=numbers, archived=archived,
+            )  # fmt: skip
         except BaseException:
             for notes, _, _, calls, asks in written:
                 notes.calls |= calls
                 notes.asks |= asks
             raise
+        self._gave_back(archived)
         for notes, number, keys, _, _ in written:
             notes.turns_written = number
+            if notes.transcript.run_id in archived:
+                notes.detail = None
             notes.refs -= keys
             if notes.transcript.is_complete and notes.transcript.run_id not in self._dirty:
                 self._notes.pop(notes.transcript.run_id, None)

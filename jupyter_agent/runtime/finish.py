@@ -77,8 +77,7 @@ async def _write_end(
 
 
 async def _put_away(run_id: str, *, means: Means, projection: Projection) -> None:
-    detail = await means.journal.archive(run_id)
+    await means.journal.archive(run_id)
     await projection.settle(run_id)
-    await means.rows.save_detail(run_id, detail, lease_no=means.leases.number(run_id))
     await means.journal.remove_lines(run_id)
     await means.journal.close(run_id)

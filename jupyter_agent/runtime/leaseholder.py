@@ -35,6 +35,8 @@ ALONE_S: Final = 10 * 365 * 24 * 3600.0
 class _Held:
     number: int
     usable_until: float
+    is_given_back: bool = False
+    """Whether the rows say already that nobody has it: its run is over, and is put away here."""
 
 
 class Leaseholder:
@@ -92,11 +94,17 @@ class Leaseholder:
     async def release(self, run_id: str) -> None:
         """Gives a lease back, so that anybody may take the run up; does nothing for one that is not held."""
         held = self._held.pop(run_id, None)
-        if held is not None:
+        if held is not None and not held.is_given_back:
             try:
                 await self._rows.release_lease(run_id, held.number)
             except StorageError as fault:
                 log.warning("The lease of run %s could not be given back and passes by itself: %s", run_id, fault)
+
+    def given_back(self, run_id: str) -> None:
+        """Takes notice that a lease ended together with its run. For one who is alone: another might take the run up
+        before its journal is put away."""
+        if (held := self._held.get(run_id)) is not None:
+            held.is_given_back = True
 
     def _note(self, run_id: str, number: int, asked_at: float) -> None:
         self._held[run_id] = _Held(number, asked_at + USABLE * self.holder.ttl_s)

@@ -186,6 +186,13 @@ class BlobStore(Protocol):
         """Moves such a file to the quarantine; returns where it is now. Blocking."""
 
 
+class Archived(NamedTuple):
+    """The key of an ended run's detail, and whether the run is leased no more from now on."""
+
+    detail: str
+    is_given_back: bool = False
+
+
 class RowStore(Protocol):
     """Threads, runs and turns as rows. Who asks is an argument of every query: another's row reads as absent.
 
@@ -260,16 +267,15 @@ class RowStore(Protocol):
         asked: Sequence[Approval | InputNeeded] = (),
         segments: Sequence[TurnSegment] = (),
         lease_nos: Mapping[str, int] = MappingProxyType({}),
+        archived: Mapping[str, Archived] = MappingProxyType({}),
     ) -> None:
         """Writes what journals say of runs that have a row: only the columns that journals decide, in one
         transaction. `refs` are (blob key, run id, user id); `traces` replace all that is there of the same tool
         calls, `asked` what is there of the same questions, `segments` all that is there of the same turns.
+        `archived` says of ended runs where they are archived.
 
         Raises LeaseLost, and writes nothing, unless each run is leased under its number, or without one by nobody.
         """
-
-    async def save_detail(self, run_id: str, detail_blob: str, *, lease_no: int | None = None) -> None:
-        """Says where an ended run is archived. Raises LeaseLost, like `project`."""
 
     async def restore_run(
         self,

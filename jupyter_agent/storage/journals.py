@@ -210,6 +210,8 @@ class FileLines:
 
     def _quarantined_epoch(self, run_id: str) -> int:
         """Returns the highest epoch of the run's journals in the quarantine, or 0."""
+        if not self.quarantine.exists():
+            return 0
         names = (_KEPT_EPOCH.search(path.name) for path in self.quarantine.glob(f"{run_id}.*{SUFFIX}"))
         return max((int(name[1]) for name in names if name), default=0)
 

@@ -33,7 +33,7 @@ from ..records import (
 from . import queries
 from .ahead import SqlAhead
 from .asks import SqlAsks
-from .contract import FIRST_LEASE_NO, Holder
+from .contract import FIRST_LEASE_NO, Archived, Holder
 from .cursors import Key, encode_cursor
 from .database import Clash, checked, numbers_after, patient
 from .errands import SqlErrands
@@ -216,6 +216,7 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlow
         asked: Sequence[Approval | InputNeeded] = (),
         segments: Sequence[TurnSegment] = (),
         lease_nos: Mapping[str, int] = MappingProxyType({}),
+        archived: Mapping[str, Archived] = MappingProxyType({}),
     ) -> None:
         async def project(db: AsyncConnection) -> None:
             there = await queries.existing(db, [run.run_id for run in found])
@@ -223,6 +224,9 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlow
                 if run.run_id in there:
                     values = run_values(run)
                     changed = {name: values[name] for name in PROJECTED}
+                    if (end := archived.get(run.run_id)) is not None:
+                        changed["detail_blob"] = end.detail
+                        changed |= {"lease_owner": None, "lease_expires_at": None} if end.is_given_back else {}
                     await queries.update_run(db, run.run_id, changed, lease_no=lease_nos.get(run.run_id))
             for turn in lines:
                 if turn.run_id in there:
@@ -235,12 +239,6 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlow
             await queries.update_threads(db, {run.thread_id for run in found})
 
         await self._write(project)
-
-    async def save_detail(self, run_id: str, detail_blob: str, *, lease_no: int | None = None) -> None:
-        async def save(db: AsyncConnection) -> None:
-            await queries.update_run(db, run_id, {"detail_blob": detail_blob}, lease_no=lease_no)
-
-        await self._write(save)
 
     async def restore_run(
         self,

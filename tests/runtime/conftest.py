@@ -76,7 +76,12 @@ class World:
         self.storage = open_storage(self.folder / "data", self.database_url)
         await self.storage.rows.open()
         self.leases = Leaseholder(self.storage.rows, ttl_s=self.ttl_s)
-        self.projection = Projection(self.storage.rows, self.storage.blobs, lease_no=self.leases.number)
+        self.projection = Projection(
+            self.storage.rows,
+            self.storage.blobs,
+            lease_no=self.leases.number,
+            on_given_back=None if self.leases.is_shared else self.leases.given_back,
+        )
         self.journal = Journal(
             self.storage.lines, self.storage.blobs, observer=self.projection, unused_s=0.0, look_every_s=0.2
         )

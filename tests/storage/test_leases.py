@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import nullcontext
 from itertools import count
 
 import pytest
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from jupyter_agent.exceptions import LeaseLost, RunNotFound
 from jupyter_agent.records import SYSTEM, RunStatus, Text
 from jupyter_agent.storage.clock import machine_clock
-from jupyter_agent.storage.contract import FIRST_LEASE_NO, Holder
+from jupyter_agent.storage.contract import FIRST_LEASE_NO, Archived, Holder
 from jupyter_agent.storage.sql import SqlRows
 from jupyter_agent.storage.tables import runs
 from tests.storage.test_rows import BEGAN, a_run, a_thread, a_turn
@@ -256,3 +257,18 @@ async def test_never_two_holders_and_no_stale_write(rows, other):
         asyncio.run_coroutine_threadsafe(play((rows, other), steps), loop).result(120)
 
     await asyncio.to_thread(whatever_happens)
+
+
+async def test_a_lease_ends_together_with_its_run_and_what_is_done_again_is_not_refused(rows, thread):
+    for name, is_given_back in (("kept", False), ("given", True)):
+        run = await rows.create_run(a_run(name, status=RunStatus.COMPLETED), holder=ALICES)
+        archived = {name: Archived("a" * 64, is_given_back=is_given_back)}
+        for lease_no in (FIRST_LEASE_NO + 1, FIRST_LEASE_NO):
+            stale = lease_no != FIRST_LEASE_NO
+            with pytest.raises(LeaseLost) if stale else nullcontext():
+                await rows.project([run], (), (), lease_nos={name: lease_no}, archived=archived)
+            found = await rows.get_run(name, by=SYSTEM)
+            assert found.detail_blob == (None if stale else "a" * 64)
+            assert (await rows.lease_of(name) is None) == (is_given_back and not stale)
+        # Done again after a fault behind it, it changes nothing and is refused nobody.
+        await rows.project([run], (), (), lease_nos={name: FIRST_LEASE_NO}, archived=archived)
