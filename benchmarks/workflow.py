@@ -27,6 +27,7 @@ from typing import Any, Final
 from benchmarks.fanout import Table
 from jupyter_agent.client.client import Client
 from jupyter_agent.client.discovery import gateway_at
+from jupyter_agent.client.outbox import folder_of_steps
 from jupyter_agent.client.workflow import Workflow
 from jupyter_agent.script.content import attachments
 from tests.gateway.talk import api
@@ -40,6 +41,7 @@ PEERS: Final = {
 ALONE: Final = 200
 """Live calls, one after the other, whose medians are told."""
 PASSES: Final = 5
+LINE_BYTES: Final = 250
 KEYS: Final = 5
 BARE: Final = 50
 FRAME_BYTES: Final = 10 * 2**20
@@ -78,18 +80,40 @@ async def at_once(wf: Workflow, calls: int) -> float:
     return time.perf_counter() - began
 
 
+class BareLines:
+    """A file where steps are kept, to which lines as long as theirs are appended, each on disk before the next."""
+
+    def __enter__(self) -> "BareLines":
+        self.took: list[float] = []
+        folder = folder_of_steps()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self) -> None:
+        began = time.perf_counter()
+        self._file.write(bytes(LINE_BYTES))
+        os.fdatasync(self._file.fileno())
+        self.took.append(time.perf_counter() - began)
+
+
 def same(number: int) -> int:
     return number
 
 
-async def stepped(wf: Workflow, calls: int) -> list[float]:
-    """Returns what each of so many steps took, one after the other, and last what the gateway took to know of all."""
+async def stepped(wf: Workflow, calls: int, *, beside: Callable[[], object] = lambda: None) -> list[float]:
+    """Returns what each of so many steps took, one after the other, and last what the gateway took to know of all.
+    `beside` is done in turns with them."""
     took = []
     for number in range(calls):
         began = time.perf_counter()
         if await wf.step(same, number) != number:
             raise RuntimeError("The function returned something else.")
         took.append(time.perf_counter() - began)
+        beside()
     began = time.perf_counter()
     await asyncio.to_thread(wf.settle)
     return [*took, time.perf_counter() - began]
@@ -117,9 +141,11 @@ async def in_kernel(server: LiveServer, calls: int) -> dict[str, Any]:
         await stepped(own, 3)
         await asyncio.to_thread(own.forget)
         own.new_pass()
-        steps = await stepped(own, calls)
+        with BareLines() as bare:
+            steps = await stepped(own, calls, beside=bare.append)
         return {
             "steps": sorted(steps[:-1]),
+            "bare lines": statistics.median(bare.took),
             "steps cold": sum(steps),
             "step hits": await again(own, lambda wf: stepped(wf, calls), calls),
             "live": sorted(took[-ALONE:]),
@@ -250,8 +276,9 @@ async def ours(calls: int, table: Table) -> dict[str, Any]:
             beside = f"{live / bare:.1f}"
             table.add("a live echo call, p50, beside pydantic-ai's bare agent", ms(live), ms(bare), beside, "< 2 ms")
             table.add("a live echo call, p95", ms(at_95(told["live"])), "", "", "")
-            step = ms(statistics.median(told["steps"]))
-            table.add("a live step of a function that does nothing, p50", step, "", "", "< 0.5 ms")
+            step, line = statistics.median(told["steps"]), told["bare lines"]
+            what = "a live step of a function that does nothing, p50, beside a bare write and fdatasync in turns"
+            table.add(what, ms(step), ms(line), f"{step / line:.1f}", "< 0.5 ms")
             table.add("a live step, p95", ms(at_95(told["steps"])), "", "", "")
             what = f"{calls:,} live steps, one after the other, until the server knows of all"
             table.add(what, f"{told['steps cold']:.2f} s", "", "", "")
