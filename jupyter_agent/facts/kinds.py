@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from ..records import Decision, Outcome, RunStatus
 from .columns import Column, Type
 
-REVISION: Final = "0016"
+REVISION: Final = "0017"
 """The revision of the database that these words are for."""
 
 TOKENS: Final = (

@@ -19,6 +19,9 @@ class Agents(Protocol):
     async def find(self, key: str) -> Ended | bool:
         """Returns how the work under this key ended, True while it goes on, False where there is none."""
 
+    def leave(self, flow_run_id: str) -> None:
+        """Says that another process goes on with a run: cancelling what it asked stops no agent any more."""
+
 
 class FunctionAgents:
     """Asks a coroutine function with a prompt and options, like `agent` of a workflow script. It remembers nothing."""
@@ -31,6 +34,9 @@ class FunctionAgents:
 
     async def find(self, key: str) -> Ended | bool:  # noqa: ARG002
         return False
+
+    def leave(self, flow_run_id: str) -> None:
+        """What is asked ends with this process."""
 
 
 class Clock:

@@ -45,6 +45,7 @@ class Course:
 
     async def go(self) -> None:
         """Carries the run out to its end. Raises LeaseLost where another process does; StorageError."""
+        is_over = False
         try:
             for name, state in self._states.items():
                 if state.status is StepStatus.RUNNING:
@@ -59,6 +60,8 @@ class Course:
                     self._take(*self._inbox.get_nowait())
         finally:
             self._is_open = False
+            if not is_over:
+                self._agents.leave(self.run.flow_run_id)
             await self._stop()
             self._refuse_waiting()
 

@@ -47,6 +47,11 @@ class FlowRunner:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._looking: asyncio.Task[None] | None = None
 
+    @property
+    def flow_run_ids(self) -> tuple[str, ...]:
+        """The runs that are carried out here."""
+        return tuple(self._courses)
+
     async def open(self) -> None:
         """Takes up unfinished runs that nobody carries out, and goes on looking for such."""
         await self._take_up()
@@ -129,7 +134,7 @@ class FlowRunner:
     async def _carried(self, flow_run_id: str, *, by: Principal) -> Course:
         run = await self._keeper.get_flow_run(flow_run_id, by=by)
         if run.status.is_terminal:
-            raise RunFinished(f"Flow run {flow_run_id} is over: it was {run.status}.", details={"status": run.status})
+            raise over_fault(run)
         if (course := self._courses.get(flow_run_id)) is None:
             raise Conflict(f"Flow run {flow_run_id} is carried out by another process: decide there.")
         return course
@@ -204,6 +209,11 @@ class FlowRunner:
         run = replace(taken.run, status=RunStatus.ERROR, error=error, updated_at=now, ended_at=now)
         changed = list(cancelled(states, now=now).values())
         await self._keeper.save_flow_run(run, changed, lease_no=taken.lease_no)
+
+
+def over_fault(run: FlowRun) -> RunFinished:
+    """Returns the fault of what comes too late for a run."""
+    return RunFinished(f"Flow run {run.flow_run_id} is over: it was {run.status}.", details={"status": run.status})
 
 
 async def _nobody(prompt: str, **options: Any) -> Any:  # noqa: ARG001

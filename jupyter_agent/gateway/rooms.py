@@ -168,8 +168,13 @@ class _Runs:
     runner: Runner
 
 
+def _lease_ttl_s(storage: Storage, plan: Plan) -> float | None:
+    """Returns for how long a lease holds; None for who is alone with its store."""
+    return plan.lease_ttl_s if storage.is_shared else None
+
+
 def _runs_over(storage: Storage, plan: Plan, environment: JupyterEnvironment) -> _Runs:
-    leases = Leaseholder(storage.rows, ttl_s=plan.lease_ttl_s if storage.is_shared else None)
+    leases = Leaseholder(storage.rows, ttl_s=_lease_ttl_s(storage, plan))
     projection = Projection(
         storage.rows,
         storage.blobs,
@@ -210,6 +215,7 @@ class _Workflows:
 
 
 def _workflows_over(runs: _Runs, plan: Plan) -> _Workflows:
+    lease_ttl_s = _lease_ttl_s(runs.storage, plan)
     calls = Calls(
         storage=runs.storage,
         journal=runs.journal,
@@ -217,6 +223,7 @@ def _workflows_over(runs: _Runs, plan: Plan) -> _Workflows:
         resolver=Resolver(models=runs.models, toolbox=runs.toolbox, settings=plan.settings),
         project=plan.project,
         budget=plan.workflow_budget,
+        lease_ttl_s=lease_ttl_s,
         silent_after_s=plan.workflow_silent_s,
     )
     headless = Headless(
@@ -225,8 +232,10 @@ def _workflows_over(runs: _Runs, plan: Plan) -> _Workflows:
         folder=plan.folder,
         where=places(plan.workspace, plan.config_dir, CATALOG),
         active_s=plan.workflow_active_s,
+        lease_ttl_s=lease_ttl_s,
     )
-    return _Workflows(calls, headless, Flows(storage=runs.storage, calls=calls, named=plan.flows))
+    flows = Flows(storage=runs.storage, calls=calls, named=plan.flows, lease_ttl_s=lease_ttl_s)
+    return _Workflows(calls, headless, flows)
 
 
 async def _take_up(runner: Runner, workflows: _Workflows) -> None:

@@ -198,7 +198,7 @@ class EventsOfRun(AgentHandler):
         run_id = self.known(workflow_run_id, WorkflowRunNotFound)
         # Looked up before its events: whoever hears that it is over has heard all of it.
         run = await headless.get(run_id, by=self.principal)
-        is_over = headless.is_over(run)
+        is_over = await headless.is_over(run)
         wait_s = 0.0 if is_over else query.wait
         events = tuple(
             await headless.events(run_id, by=self.principal, after=query.after, limit=query.limit, wait_s=wait_s)

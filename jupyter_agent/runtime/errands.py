@@ -6,15 +6,16 @@ the one that does looks for it, and hands the answer back.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
 from ..exceptions import AgentError, RunElsewhere, StorageError, fault_named
 from ..records import Principal, new_id
 from ..storage.clock import machine_clock
 from ..storage.contract import Errand, Reply, RowStore
-from .leaseholder import Leaseholder
 
+Do = Callable[[Errand], Awaitable[Mapping[str, Any] | None]]
+Over = Callable[[], Awaitable[AgentError | None]]
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 0.5
@@ -27,25 +28,31 @@ UNDER_WAY_S: Final = 40.0
 
 
 class Errands:
-    """Passes wishes on, and does those that others pass on, with `do`: it raises AgentError where it cannot."""
+    """Passes wishes on, and does those that others pass on about what is carried out here (`run_ids`), with `do`: it
+    returns what there is to say of it, and raises AgentError where it cannot."""
 
-    def __init__(self, rows: RowStore, leases: Leaseholder, do: Callable[[Errand], Awaitable[None]]) -> None:
+    def __init__(self, rows: RowStore, run_ids: Callable[[], Collection[str]], do: Do) -> None:
         self._rows = rows
-        self._leases = leases
+        self._run_ids = run_ids
         self._do = do
         self._looking: asyncio.Task[None] | None = None
         self._doing: set[asyncio.Task[None]] = set()
 
-    async def pass_on(self, run_id: str, deed: str, arguments: dict[str, Any], *, by: Principal) -> None:
-        """Has it done by whoever carries the run out, and returns when it is done.
+    async def pass_on(
+        self, run_id: str, deed: str, arguments: dict[str, Any], *, by: Principal, over: Over | None = None
+    ) -> Mapping[str, Any]:
+        """Has it done by whoever carries the run out, and returns when it is done what that one says of it. `over` says
+        why nobody does any more.
 
         Raises what the other process raised; RunElsewhere when none took the errand in time: then it is not done.
         """
         errand = Errand(new_id("err"), run_id, deed, arguments, by)
         await self._rows.leave_errand(errand)
-        reply = await self._reply(errand.errand_id, PATIENCE_S)
+        reply = await self._reply(errand.errand_id, PATIENCE_S, over)
         if reply is None:
             if await self._rows.withdraw_errand(errand.errand_id):
+                if over is not None and (fault := await over()) is not None:
+                    raise fault
                 raise RunElsewhere(
                     f"The server that carries run {run_id} out does not answer. Try again in a moment: if it is gone, "
                     "another one takes the run over.",
@@ -60,12 +67,14 @@ class Errands:
             )
         if reply.code is not None:
             raise fault_named(reply.code, reply.message, reply.details)
+        return reply.details
 
-    async def _reply(self, errand_id: str, patience_s: float) -> Reply | None:
+    async def _reply(self, errand_id: str, patience_s: float, over: Over | None = None) -> Reply | None:
         until = machine_clock() + patience_s
         while True:
+            is_over = over is not None and await over() is not None
             reply = await self._rows.collect_reply(errand_id)
-            if reply is not None or machine_clock() > until:
+            if reply is not None or is_over or machine_clock() > until:
                 return reply
             await asyncio.sleep(ASK_EVERY_S)
 
@@ -84,7 +93,7 @@ class Errands:
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if not (run_ids := self._leases.run_ids):
+            if not (run_ids := self._run_ids()):
                 continue
             try:
                 found = await self._rows.take_errands(run_ids)
@@ -102,7 +111,7 @@ class Errands:
     async def _attend(self, errand: Errand) -> None:
         reply = Reply()
         try:
-            await self._do(errand)
+            reply = Reply(details=await self._do(errand) or {})
         except AgentError as fault:
             reply = Reply(fault.code, fault.message, fault.details)
         except Exception:

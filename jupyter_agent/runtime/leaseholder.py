@@ -19,7 +19,7 @@ from typing import Final
 
 from ..exceptions import LeaseLost, StorageError
 from ..storage.clock import machine_clock
-from ..storage.contract import FIRST_LEASE_NO, Holder, RowStore
+from ..storage.contract import FIRST_LEASE_NO, Holder, LeaseStore
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class _Held:
 class Leaseholder:
     """Holds the leases of one process. `on_lost` is told of each run that must stop here, once."""
 
-    def __init__(self, rows: RowStore, *, ttl_s: float | None = None) -> None:
+    def __init__(self, rows: LeaseStore, *, ttl_s: float | None = None) -> None:
         """`ttl_s` is for how many seconds a lease holds; without it this process is alone with its store."""
         self.ttl_s: Final = ttl_s
         owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
@@ -91,6 +91,18 @@ class Leaseholder:
         """Notes the lease of a run that was created with this holder, asked for at this time of the machine."""
         self._note(run_id, FIRST_LEASE_NO, asked_at)
 
+    async def take_all(self, run_ids: Iterable[str]) -> list[str]:
+        """Leases those of these that nobody carries out, at once, and returns them. Raises StorageError."""
+        asked_at = machine_clock()
+        taken = await self._rows.take_leases(self.holder, run_ids)
+        for run_id, number in taken.items():
+            self._note(run_id, number, asked_at)
+        return [run_id for run_id in run_ids if run_id in taken]
+
+    def forget(self, run_id: str) -> None:
+        """Notes that the row of what has ended is leased no more."""
+        self._held.pop(run_id, None)
+
     async def release(self, run_id: str) -> None:
         """Gives a lease back, so that anybody may take the run up; does nothing for one that is not held."""
         held = self._held.pop(run_id, None)
@@ -124,8 +136,13 @@ class Leaseholder:
 
     async def close(self) -> None:
         """Gives all leases back and stops renewing."""
-        for run_id in self.run_ids:
-            await self.release(run_id)
+        run_ids = self.run_ids
+        self._held.clear()
+        if run_ids:
+            try:
+                await self._rows.release_leases(self.holder, run_ids)
+            except StorageError as fault:
+                log.warning("Leases could not be given back and pass by themselves: %s", fault)
         for task in self._tasks:
             task.cancel()
         if self._tasks:

@@ -24,7 +24,7 @@ class People:
         self._carried = carried
         self._rows = rows
         self._journal = journal
-        self._errands = Errands(rows, leases, self._do)
+        self._errands = Errands(rows, lambda: leases.run_ids, self._do)
 
     def open(self) -> None:
         """Begins to do what other servers pass on."""
@@ -106,7 +106,8 @@ class People:
         """Answers a question of the run. Raises RunNotFound, RunFinished, InputNotFound, AlreadyResolved,
         RunElsewhere."""
         if self._carried.is_elsewhere(await self._rows.get_run(run_id, by=by)):
-            return await self._errands.pass_on(run_id, "answer", {"request_id": request_id, "content": content}, by=by)
+            await self._errands.pass_on(run_id, "answer", {"request_id": request_id, "content": content}, by=by)
+            return None
         run = await self._active(run_id, by=by)
         return await run.answer(request_id, clean(content), by=by)
 
@@ -137,6 +138,9 @@ class People:
         return await self._rows.get_approval(approval_id, by=by)
 
     async def _active(self, run_id: str, *, by: Principal) -> ActiveRun:
+        while (begun := self._carried.starting.get(run_id)) is not None:
+            # It is being taken over from another server: what it asked is asked still.
+            await begun.wait()
         row = await self._rows.get_run(run_id, by=by)
         if run_id not in self._carried.active or self._carried.active[run_id].is_over:
             raise RunFinished(f"Run {run_id} is not going on: its status is {row.status}.")

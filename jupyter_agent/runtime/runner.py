@@ -125,6 +125,9 @@ class Runner:
         model = request.model or self._means.models.default
         check(request, model, means=self._means, toolbox=self._toolbox, fork=fork)
         thread = await self._entries.thread_for(request, by=by, title=title)
+        if self._carried.has(run_id):
+            # One whose start another server did not finish is being put away, or goes on.
+            raise Conflict(f"There is a run {run_id!r} already.")
         with self._carried.being_started(run_id):
             run = await self._entries.create(request, thread, run_id=run_id, model=model, by=by, fork=fork)
             self._tell(run, "created")

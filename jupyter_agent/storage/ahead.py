@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ..records import Principal, StoredCall, clean
 from .calls import KEYS_AT_ONCE, Claim, SqlCalls, claim_all, is_in, mark_used, unclaimed
 from .database import patient
+from .leases import check_lease
 from .spending import workflow_run_row
-from .workflow_tables import call_claims, call_of, call_results, workflow_run_of
+from .workflow_tables import call_claims, call_of, call_results, headless_runs, workflow_run_of
 
 
 class Use(NamedTuple):
@@ -24,12 +25,15 @@ class Use(NamedTuple):
 class SqlAhead(SqlCalls):
     """The part of SqlRows that looks ahead of a pass."""
 
-    async def use_calls(self, workflow_run_id: str, used: Sequence[Use], *, by: Principal) -> None:
+    async def use_calls(
+        self, workflow_run_id: str, used: Sequence[Use], *, by: Principal, lease_no: int | None = None
+    ) -> None:
         """Claims these results for the pass. What it has claimed already, and what is there no more, changes nothing.
-        Raises WorkflowRunNotFound."""
+        `lease_no` as in `take_calls`. Raises WorkflowRunNotFound, LeaseLost."""
 
         async def use(db: AsyncConnection) -> None:
             run = workflow_run_of(await workflow_run_row(db, workflow_run_id, by=by))
+            await check_lease(db, headless_runs.c.workflow_run_id, workflow_run_id, lease_no)
             wanted = {one.call_id: one for one in used}
             its = sa.and_(
                 call_claims.c.call_id == call_results.c.call_id, call_claims.c.workflow_run_id == workflow_run_id

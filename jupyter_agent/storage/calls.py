@@ -7,6 +7,7 @@ whoever claims it waits for the same answer.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -14,15 +15,20 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..exceptions import Conflict
-from ..records import Principal, StoredCall, WorkflowRun, clean, utc_now
+from ..records import Principal, RunStatus, StoredCall, WorkflowRun, clean, utc_now
 from . import queries
+from .contract import Holder
 from .database import Database, patient
+from .leases import FREE, Leases, check_lease, first_lease, is_free
 from .spending import Decide, open_spending, settle, workflow_run_row
+from .tables import runs
 from .workflow_tables import (
     call_claims,
     call_of,
     call_results,
+    call_spending,
     call_values,
+    headless_runs,
     is_in_flight,
     is_of_workflow,
     workflow_named,
@@ -60,8 +66,20 @@ class Taken(NamedTuple):
     nearest: Mapping[str | None, Sequence[StoredCall]]
 
 
+class Watched(NamedTuple):
+    """A call, and whether anybody may carry it out: its server is gone, or let go of it."""
+
+    call: StoredCall
+    is_free: bool
+
+
 class SqlCalls(Database):
     """The part of SqlRows that keeps what workflows were answered."""
+
+    @property
+    def call_leases(self) -> Leases:
+        """Who carries the calls in flight out, where several servers may."""
+        return Leases(self, call_results.c.call_id, sa.not_(call_results.c.is_done))
 
     # --- passes -------------------------------------------------------------------------------------------------
 
@@ -95,17 +113,21 @@ class SqlCalls(Database):
         new: Sequence[StoredCall] = (),
         may: Callable[[int], object] = lambda _: None,
         decide: Decide | None = None,
+        holder: Holder | None = None,
+        lease_no: int | None = None,
     ) -> Taken:
         """Claims for each the first result of its key that this pass has not claimed. What has none left is started
         with the call of `new` at its place, where that is given; all of it in one transaction.
 
         `may` is told how many calls the pass holds, and raises where that is too much; then nothing is taken. A started
         call whose said call is `fresh` is to replace the first unclaimed result of its key. `decide` says what each
-        reserves of the pass's budget, as in `start_calls`. Raises WorkflowRunNotFound.
+        reserves of the pass's budget, as in `start_calls`. What is started is leased to the `holder`; `lease_no` is
+        that of the script's run whose pass it is. Raises WorkflowRunNotFound, LeaseLost.
         """
 
         async def take(db: AsyncConnection) -> Taken:
             run = workflow_run_of(await workflow_run_row(db, workflow_run_id, by=by))
+            await check_lease(db, headless_runs.c.workflow_run_id, workflow_run_id, lease_no)
             may(int((await db.execute(_HELD, {"its_pass": workflow_run_id})).scalar_one()))
             found = await _claimed(db, run, wanted)
             missed = [place for place, call in enumerate(found) if call is None]
@@ -113,7 +135,8 @@ class SqlCalls(Database):
             started: set[int] = set()
             if new and missed:
                 tokens = [wanted[place].token for place in missed]
-                begun = await _started(db, run, [new[place] for place in missed], tokens, decide)
+                lease = await first_lease(self, db, holder)
+                begun = await _started(db, run, [new[place] for place in missed], tokens, decide, lease)
                 started.update(missed)
                 for place, call in zip(missed, begun, strict=True):
                     found[place] = call
@@ -238,11 +261,12 @@ class SqlCalls(Database):
             )
         )
 
-    async def finish_call(self, call: StoredCall) -> None:
+    async def finish_call(self, call: StoredCall, *, lease_no: int | None = None) -> None:
         """Stores the answer of a call and settles what it took; once done it stays as it is. The call that it replaces
-        goes, and it takes its place."""
+        goes, and it takes its place. Raises LeaseLost, and writes nothing, where it is leased under another number."""
 
         async def finish(db: AsyncConnection) -> None:
+            await check_lease(db, call_results.c.call_id, call.call_id, lease_no)
             values = call_values(call)
             if call.replaces is not None:
                 its = sa.select(call_results.c.number).where(call_results.c.call_id == call.replaces)
@@ -255,18 +279,40 @@ class SqlCalls(Database):
 
         await self._write(finish)
 
-    async def drop_calls(self, call_ids: Iterable[str], *, took: Took | None = None) -> None:
-        """Deletes calls with their claims: those that failed, or are forgotten. What a failed one took stays counted,
-        the rest of its reservation is given back."""
+    async def drop_calls(self, call_ids: Iterable[str]) -> None:
+        """Deletes calls in flight with their claims, for good; what is done stays."""
         named = list(call_ids)
 
         async def drop(db: AsyncConnection) -> None:
-            await _delete(db, named)
-            if took is not None:
-                for call_id in named:
-                    await settle(db, call_id, tokens=took[0], cost=took[1])
+            flying = sa.select(call_results.c.call_id).where(sa.not_(call_results.c.is_done))
+            found: list[str] = []
+            for at in range(0, len(named), KEYS_AT_ONCE):
+                its = call_results.c.call_id.in_(named[at : at + KEYS_AT_ONCE])
+                found += (await db.execute(flying.where(its))).scalars()
+            await _delete(db, found)
 
         await self._write(drop)
+
+    async def fail_call(
+        self, call_id: str, *, took: Took, fault: Mapping[str, Any] | None = None, lease_no: int | None = None
+    ) -> None:
+        """Deletes a call that failed, with its claims. What it took stays counted, and why it failed; the rest of its
+        reservation is given back. Raises LeaseLost, and writes nothing, where it is leased under another number."""
+
+        async def fail(db: AsyncConnection) -> None:
+            await check_lease(db, call_results.c.call_id, call_id, lease_no)
+            await _delete(db, [call_id])
+            await settle(db, call_id, tokens=took[0], cost=took[1], fault=fault)
+
+        await self._write(fail)
+
+    @patient
+    async def faults_of_calls(self, call_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Returns why calls failed that are gone, of those of which it is known."""
+        its = (call_spending.c.call_id.in_(list(call_ids)), call_spending.c.fault.is_not(None))
+        async with self._reading() as db:
+            rows = await db.execute(sa.select(call_spending.c.call_id, call_spending.c.fault).where(*its))
+            return {row.call_id: dict(row.fault) for row in rows}
 
     @patient
     async def get_calls(self, call_ids: Sequence[str], *, by: Principal) -> Sequence[StoredCall]:
@@ -285,6 +331,39 @@ class SqlCalls(Database):
         async with self._reading() as db:
             query = sa.select(call_results).where(is_in_flight()).order_by(call_results.c.created_at)
             return [call_of(row) for row in (await db.execute(query)).mappings()]
+
+    @patient
+    async def unattended_calls(self, project: str) -> Sequence[str]:
+        """Returns the ids of the calls of a workspace that have no answer and that nobody carries out, oldest first."""
+        its = (is_in_flight(), call_results.c.project == project)
+        async with self._reading() as db:
+            free = is_free(call_results, await self.backend.clock(db))
+            query = sa.select(call_results.c.call_id).where(*its, free).order_by(call_results.c.created_at)
+            return list((await db.execute(query)).scalars())
+
+    @patient
+    async def watched_calls(self, call_ids: Sequence[str]) -> dict[str, Watched]:
+        """Returns those of the calls that there are, and which of them anybody may take up."""
+        found: dict[str, Watched] = {}
+        async with self._reading() as db:
+            free = is_free(call_results, await self.backend.clock(db)).label("is_free")
+            for at in range(0, len(call_ids), KEYS_AT_ONCE):
+                its = call_results.c.call_id.in_(call_ids[at : at + KEYS_AT_ONCE])
+                rows = (await db.execute(sa.select(call_results, free).where(its))).mappings()
+                found |= {row["call_id"]: Watched(call_of(row), bool(row["is_free"])) for row in rows}
+        return found
+
+    @patient
+    async def statuses_of(self, run_ids: Sequence[str]) -> dict[str, RunStatus]:
+        """Returns where runs of agents and of scripts stand, by their ids."""
+        found: dict[str, RunStatus] = {}
+        async with self._reading() as db:
+            for name in (runs.c.run_id, headless_runs.c.workflow_run_id):
+                query = sa.select(name, name.table.c.status)
+                for at in range(0, len(run_ids), KEYS_AT_ONCE):
+                    rows = await db.execute(query.where(name.in_(run_ids[at : at + KEYS_AT_ONCE])))
+                    found |= {run_id: RunStatus(status) for run_id, status in rows}
+        return found
 
     @patient
     async def passes_in_flight(self) -> dict[str, str]:
@@ -407,7 +486,7 @@ _OF_ANSWER: Final = (
 _FINISH: Final = (
     sa.update(call_results)
     .where(call_results.c.call_id == sa.bindparam("its_call"), sa.not_(call_results.c.is_done))
-    .values(replaces=None, **{name: sa.bindparam(f"new_{name}") for name in _OF_ANSWER})
+    .values(replaces=None, **FREE, **{name: sa.bindparam(f"new_{name}") for name in _OF_ANSWER})
 )
 
 
@@ -443,6 +522,7 @@ async def _started(
     calls: Sequence[StoredCall],
     tokens: Sequence[str | None],
     decide: Decide | None,
+    lease: Mapping[str, Any] = MappingProxyType({}),
 ) -> Sequence[StoredCall]:
     number = (await db.execute(_HIGHEST, workflow_named(run))).scalar_one()
     fresh = {call.key for call in calls if call.said.get("fresh")}
@@ -454,7 +534,7 @@ async def _started(
         replaces = old.call_id if old is not None else None
         started.append(msgspec.structs.replace(call, **mine, number=number + place, replaces=replaces))
     if started:
-        await db.execute(sa.insert(call_results), [call_values(call) for call in started])
+        await db.execute(sa.insert(call_results), [{**call_values(call), **lease} for call in started])
         if decide is not None:
             await open_spending(db, run, started, decide)
     tokened = zip(started, tokens, strict=True)

@@ -193,7 +193,31 @@ class Archived(NamedTuple):
     is_given_back: bool = False
 
 
-class RowStore(Protocol):
+class LeaseStore(Protocol):
+    """Who carries out what: runs, or whatever else has a row by an id."""
+
+    async def take_lease(self, run_id: str, holder: Holder) -> int | None:
+        """Leases a run that nobody has, that is the holder's own or whose lease has passed, and returns the number,
+        higher by one; None while another has it. Raises RunNotFound."""
+
+    async def renew_leases(self, holder: Holder, run_ids: Iterable[str]) -> dict[str, int]:
+        """Lets those of these leases that are still the holder's hold for its `ttl_s` from now, all at once;
+        returns their numbers by run id."""
+
+    async def take_leases(self, holder: Holder, run_ids: Iterable[str]) -> dict[str, int]:
+        """Leases those of these runs that may be taken, all at once; returns their numbers by run id."""
+
+    async def release_leases(self, holder: Holder, run_ids: Iterable[str]) -> None:
+        """Gives those of these leases back that are still the holder's, all at once."""
+
+    async def release_lease(self, run_id: str, lease_no: int) -> None:
+        """Gives a lease back, so that anybody may take the run; one that was lost stays as it is."""
+
+    async def end_leases(self) -> None:
+        """Ends all leases. Only for the one process that can have opened this store: the others are gone."""
+
+
+class RowStore(LeaseStore, Protocol):
     """Threads, runs and turns as rows. Who asks is an argument of every query: another's row reads as absent.
 
     Lists are newest first (turns in order), ties by id, with keyset cursors; a cursor that is none of ours raises
@@ -310,20 +334,6 @@ class RowStore(Protocol):
 
     async def active_runs(self) -> Sequence[Run]:
         """Returns all runs that are not terminal, queued ones too, oldest first: what start-up looks at."""
-
-    async def take_lease(self, run_id: str, holder: Holder) -> int | None:
-        """Leases a run that nobody has, that is the holder's own or whose lease has passed, and returns the number,
-        higher by one; None while another has it. Raises RunNotFound."""
-
-    async def renew_leases(self, holder: Holder, run_ids: Iterable[str]) -> dict[str, int]:
-        """Lets those of these leases that are still the holder's hold for its `ttl_s` from now, all at once;
-        returns their numbers by run id."""
-
-    async def release_lease(self, run_id: str, lease_no: int) -> None:
-        """Gives a lease back, so that anybody may take the run; one that was lost stays as it is."""
-
-    async def end_leases(self) -> None:
-        """Ends all leases. Only for the one process that can have opened this store: the others are gone."""
 
     async def lease_of(self, run_id: str) -> Lease | None:
         """Returns who has the lease of a run, None where nobody does. Raises RunNotFound."""

@@ -14,9 +14,8 @@ from . import queries
 from .contract import FIRST_LEASE_NO
 from .database import Database, patient
 from .flow_tables import IS_UNFINISHED, flow_run_of, flow_run_values, flow_runs, flow_steps, step_of, step_values
+from .leases import FREE
 from .tables import LEASE, Row
-
-FREE = dict.fromkeys(("lease_owner", "lease_expires_at"))
 
 
 class SqlFlows(Database):

@@ -10,8 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ..exceptions import WorkflowRunNotFound
 from ..records import HeadlessRun, Principal, RunStatus, StoredCall, WorkflowEvent, clean, utc_now
 from . import queries
+from .contract import Holder
 from .database import Database, patient
+from .leases import Leases, check_lease, first_lease, is_free
 from .workflow_tables import (
+    IS_UNFINISHED,
     call_claims,
     call_of,
     call_results,
@@ -21,36 +24,55 @@ from .workflow_tables import (
     workflow_events,
 )
 
-_ENDED = [status.value for status in RunStatus if status.is_terminal]
+_IS_GOING_ON = headless_runs.c.status.not_in([status.value for status in RunStatus if status.is_terminal])
 
 
 class SqlHeadless(Database):
     """The part of SqlRows that keeps scripts' runs."""
 
-    async def create_headless_run(self, run: HeadlessRun, script: dict[str, Any]) -> None:
-        """Keeps a run whose pass was opened, with its script as plain data."""
+    @property
+    def headless_leases(self) -> Leases:
+        """Who carries the runs out, where several servers may."""
+        return Leases(self, headless_runs.c.workflow_run_id, _IS_GOING_ON)
+
+    async def create_headless_run(
+        self, run: HeadlessRun, script: dict[str, Any], *, holder: Holder | None = None
+    ) -> None:
+        """Keeps a run whose pass was opened, with its script as plain data, leased to the holder."""
         values = headless_values(msgspec.structs.asdict(run)) | {"script": script}
-        await self._write(lambda db: db.execute(sa.insert(headless_runs).values(**values)))
 
-    async def update_headless_run(self, workflow_run_id: str, **changed: Any) -> bool:
-        """Writes what changed of a run; False, and nothing written, where it has ended."""
+        async def create(db: AsyncConnection) -> None:
+            await db.execute(sa.insert(headless_runs).values(**values, **await first_lease(self, db, holder)))
+
+        await self._write(create)
+
+    async def update_headless_run(self, workflow_run_id: str, *, lease_no: int | None = None, **changed: Any) -> bool:
+        """Writes what changed of a run; False, and nothing written, where it has ended. Raises LeaseLost, and writes
+        nothing, where it is leased under another number."""
         values = headless_values(changed) | {"updated_at": utc_now()}
-        its = (headless_runs.c.workflow_run_id == workflow_run_id) & headless_runs.c.status.not_in(_ENDED)
-        done = await self._write(lambda db: db.execute(sa.update(headless_runs).where(its).values(**values)))
-        return bool(done.rowcount)
 
-    async def tell_headless_run(self, workflow_run_id: str, events: Sequence[WorkflowEvent], **changed: Any) -> bool:
+        async def update(db: AsyncConnection) -> bool:
+            await check_lease(db, headless_runs.c.workflow_run_id, workflow_run_id, lease_no)
+            its = (headless_runs.c.workflow_run_id == workflow_run_id, _IS_GOING_ON)
+            return bool((await db.execute(sa.update(headless_runs).where(*its).values(**values))).rowcount)
+
+        return await self._write(update)
+
+    async def tell_headless_run(
+        self, workflow_run_id: str, events: Sequence[WorkflowEvent], *, lease_no: int | None = None, **changed: Any
+    ) -> bool:
         """Writes what a run told, numbered on from what it told before, with what changed of it, all or nothing.
 
-        False where it has ended: what changed is not written then, the events are.
+        False where it has ended: what changed is not written then, the events are. Raises LeaseLost, and writes
+        nothing, where it is leased under another number.
         """
         values = headless_values(changed) | {"updated_at": utc_now()}
         its = headless_runs.c.workflow_run_id == workflow_run_id
         told = workflow_events.c.workflow_run_id == workflow_run_id
 
         async def tell(db: AsyncConnection) -> bool:
-            is_going_on = headless_runs.c.status.not_in(_ENDED)
-            done = await db.execute(sa.update(headless_runs).where(its, is_going_on).values(**values))
+            await check_lease(db, headless_runs.c.workflow_run_id, workflow_run_id, lease_no)
+            done = await db.execute(sa.update(headless_runs).where(its, _IS_GOING_ON).values(**values))
             if events:
                 highest = sa.select(sa.func.coalesce(sa.func.max(workflow_events.c.number), 0)).where(told)
                 last = (await db.execute(highest)).scalar_one()
@@ -121,7 +143,16 @@ class SqlHeadless(Database):
     @patient
     async def unfinished_headless_runs(self, project: str) -> Sequence[HeadlessRun]:
         """Returns the runs of a workspace that have not ended, oldest first."""
-        its = headless_runs.c.status.not_in(_ENDED) & (headless_runs.c.project == project)
+        its = _IS_GOING_ON & (headless_runs.c.project == project)
         query = sa.select(headless_runs).where(its).order_by(headless_runs.c.created_at)
         async with self._reading() as db:
             return [headless_of(row) for row in (await db.execute(query)).mappings()]
+
+    @patient
+    async def unattended_headless_runs(self, project: str) -> Sequence[str]:
+        """Returns the ids of the runs of a workspace that have not ended and that nobody carries out, oldest first."""
+        its = IS_UNFINISHED & _IS_GOING_ON & (headless_runs.c.project == project)
+        async with self._reading() as db:
+            free = is_free(headless_runs, await self.backend.clock(db))
+            query = sa.select(headless_runs.c.workflow_run_id).where(its, free).order_by(headless_runs.c.created_at)
+            return list((await db.execute(query)).scalars())

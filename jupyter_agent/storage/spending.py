@@ -4,7 +4,7 @@ A reservation is a row, so that a killed server forgets none; all that a pass re
 changed in one transaction, so that no two branches take the same rest. Who decides how much a call gets is given.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -207,13 +207,27 @@ async def open_spending(db: AsyncConnection, run: WorkflowRun, calls: Sequence[S
 _SETTLE: Final = (
     sa.update(call_spending)
     .where(call_spending.c.call_id == sa.bindparam("its_call_id"), call_spending.c.status != SETTLED)
-    .values(status=SETTLED, tokens=sa.bindparam("took_tokens"), cost=sa.bindparam("took_cost"))
+    .values(
+        status=SETTLED,
+        tokens=sa.bindparam("took_tokens"),
+        cost=sa.bindparam("took_cost"),
+        fault=sa.bindparam("its_fault"),
+    )
 )
 
 
-async def settle(db: AsyncConnection, call_id: str, *, tokens: int | None, cost: float | None) -> None:
-    """Puts what a call took in the place of what it reserved, once."""
-    await db.execute(_SETTLE, {"its_call_id": call_id, "took_tokens": tokens or 0, "took_cost": clean(cost)})
+async def settle(
+    db: AsyncConnection,
+    call_id: str,
+    *,
+    tokens: int | None,
+    cost: float | None,
+    fault: Mapping[str, Any] | None = None,
+) -> None:
+    """Puts what a call took in the place of what it reserved, once, with why it failed."""
+    took = {"took_tokens": tokens or 0, "took_cost": clean(cost)}
+    its_fault = None if fault is None else clean(dict(fault))
+    await db.execute(_SETTLE, took | {"its_call_id": call_id, "its_fault": its_fault})
 
 
 def _sums() -> sa.Select[Any]:

@@ -309,7 +309,7 @@ class SqlRows(SqlFeedback, SqlAsks, SqlLeases, SqlErrands, SqlRetention, SqlFlow
             row = await queries.first(db, oldest)
             if row is None:
                 return None
-            free = is_free(owner, await self.backend.clock(db))
+            free = is_free(runs, await self.backend.clock(db), owner=owner)
             its = (runs.c.run_id == row["run_id"], free)
             if not (await db.execute(sa.update(runs).where(*its).values(queued=False))).rowcount:
                 return None

@@ -1,6 +1,6 @@
 """The tables of workflows: passes, results of calls, claims of them."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
@@ -50,7 +50,16 @@ headless_runs = sa.Table(
     sa.Column("ended_at", UtcTime),
     sa.Column("model", TEXT),
     sa.Column("resumes", TEXT),
+    # As of runs: who carries it out. Only leases.py and what names its number writes these; alone, nobody does.
+    sa.Column("lease_owner", TEXT),
+    sa.Column("lease_no", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("lease_expires_at", sa.Double),
     sa.Index("headless_runs_of_user", "user_id", "project", "created_at", "workflow_run_id"),
+)
+
+IS_UNFINISHED: Final = headless_runs.c.ended_at.is_(None)
+sa.Index(
+    "unfinished_headless_runs", headless_runs.c.created_at, sqlite_where=IS_UNFINISHED, postgresql_where=IS_UNFINISHED
 )
 
 workflow_events = sa.Table(
@@ -88,6 +97,9 @@ call_results = sa.Table(
     sa.Column("used_at", UtcTime, nullable=False),
     sa.Column("done_at", UtcTime),
     sa.Column("replaces", TEXT),
+    sa.Column("lease_owner", TEXT),
+    sa.Column("lease_no", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("lease_expires_at", sa.Double),
     sa.Index("calls_by_key", "user_id", "project", "workflow", "key", "number"),
     sa.Index("calls_by_label", "user_id", "project", "workflow", "label", "number"),
     sa.Index("calls_by_number", "user_id", "project", "workflow", "number"),
@@ -127,9 +139,11 @@ call_spending = sa.Table(
     sa.Column("tokens", sa.BigInteger),
     sa.Column("cost", sa.Float),
     sa.Column("started_at", UtcTime, nullable=False),
+    sa.Column("fault", sa.JSON(none_as_null=True)),
     sa.Index("spending_of_run", "workflow_run_id"),
 )
-"""What each call that a pass started reserved and took: it stays when the call fails, or its answer is forgotten."""
+"""What each call that a pass started reserved and took: it stays when the call fails, or its answer is forgotten.
+`fault` says why one failed."""
 
 
 def call_values(call: StoredCall) -> dict[str, Any]:

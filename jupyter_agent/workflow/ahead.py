@@ -13,15 +13,20 @@ from ..script import MAX_CALLS
 from ..script.key import key_of
 from ..script.placed import AheadResult, CallState, UsedResult, words_of
 from ..storage.ahead import Use
-from .calls import Calls, state_of
+from .call_states import state_of
+from .calls import Calls
 from .resolving import placed_of
 
 MOST_BYTES: Final = 400_000
 
 
-async def use(calls: Calls, workflow_run_id: str, used: Sequence[UsedResult], *, by: Principal) -> None:
-    """Claims what a client used of what it was told ahead. Raises WorkflowRunNotFound."""
-    await calls.rows.use_calls(workflow_run_id, [Use(one.call_id, one.token, one.cell) for one in used], by=by)
+async def use(
+    calls: Calls, workflow_run_id: str, used: Sequence[UsedResult], *, by: Principal, lease_no: int | None = None
+) -> None:
+    """Claims what a client used of what it was told ahead; `lease_no` is that of the script's run whose pass it is.
+    Raises WorkflowRunNotFound, LeaseLost."""
+    claims = [Use(one.call_id, one.token, one.cell) for one in used]
+    await calls.rows.use_calls(workflow_run_id, claims, by=by, lease_no=lease_no)
 
 
 async def ahead_of(

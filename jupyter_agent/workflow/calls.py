@@ -1,12 +1,12 @@
 """Calls of workflows: reused from the store, or run live by a task of the server's own.
 
 The server stores an answer when the call's run completes, so that a kernel that is gone loses nothing; a call that was
-in flight when the server was killed is taken up when it starts again, under the same key. Failures are not stored.
+in flight when the server was killed is taken up when it starts again, under the same key, or by another server that
+shares the store (shared_calls.py). Failures are not stored.
 """
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
@@ -20,17 +20,21 @@ from ..events import StatusChange, decode_line
 from ..exceptions import (
     AgentError,
     CallTimedOut,
+    Conflict,
+    LeaseLost,
     RunFailed,
     RunFinished,
     RunNotFound,
     SchemaNotSatisfied,
     StorageError,
+    ThreadBusy,
     TooManyCalls,
 )
 from ..journal import Journal
 from ..records import (
     SYSTEM,
     Principal,
+    Run,
     RunRequest,
     RunStatus,
     StoredCall,
@@ -42,20 +46,24 @@ from ..records import (
 from ..runtime import Runner
 from ..script import DEFAULT_TIMEOUT_S, MAX_AT_ONCE, MAX_CALLS, MAX_TRIES, PEOPLE
 from ..script.key import CallFields, difference, key_of
-from ..script.placed import IN_FLIGHT, CallState, CallStatus, PlacedCall
+from ..script.placed import IN_FLIGHT, CallState, PlacedCall
 from ..storage import Storage
 from ..storage.calls import Claim
+from ..storage.clock import machine_clock
 from ..transcript import Transcript
 from . import people
 from .budget import TOKENS, within
+from .call_states import run_of, state_of
 from .feeds import Feeds
 from .reserving import Reserving
 from .resolving import Resolver, checked_answer, placed_of, request_again, request_for, said_of
+from .shared_calls import SharedCalls
 from .silence import SILENT_AFTER_S, Silence
 
 log = logging.getLogger(__name__)
 
 TRY_AGAIN_S: Final = 1.0
+START_TRIES: Final = 10
 WAITING: Final = (RunStatus.WAITING_CONFIRMATION, RunStatus.WAITING_INPUT)
 _STATUS: Final = b'"status_change"'
 
@@ -88,10 +96,12 @@ class Calls:
         resolver: Resolver,
         project: str,
         budget: WorkflowBudget | None = None,
+        lease_ttl_s: float | None = None,
         silent_after_s: float = SILENT_AFTER_S,
     ) -> None:
-        """`budget` is what a pass may spend that says nothing of it; a call of which nothing comes for `silent_after_s`
-        is told as stalled."""
+        """`budget` is what a pass may spend that says nothing of it; `lease_ttl_s` is for how many seconds a call is a
+        server's where several share the store, None for who is alone with it. A call of which nothing comes for
+        `silent_after_s` is told as stalled."""
         self.rows = self._rows = storage.rows
         self._journal = journal
         self._runner = runner
@@ -109,6 +119,9 @@ class Calls:
         self._silent: dict[str, datetime] = {}
         self.workflows: CalledWorkflows | None = None
         self._at_once: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._shared: SharedCalls | None = None
+        if lease_ttl_s is not None:
+            self._shared = SharedCalls(storage.rows, self, project=project, ttl_s=lease_ttl_s)
 
     # --- passes ---------------------------------------------------------------------------------------------
 
@@ -128,11 +141,12 @@ class Calls:
         start: bool,
         by: Principal,
         wait_s: float = 0.0,
+        lease_no: int | None = None,
     ) -> list[CallState]:
         """Claims results for the calls, in order. What has none is `missed`, or with `start` runs live from now on:
-        those that end within `wait_s` are told as they ended.
+        those that end within `wait_s` are told as they ended. `lease_no` is that of the script's run whose pass it is.
 
-        Raises WorkflowRunNotFound, TooManyCalls and InvalidRequest; then nothing was claimed or started.
+        Raises WorkflowRunNotFound, TooManyCalls, InvalidRequest, LeaseLost; then nothing was claimed or started.
         """
         digests = await self._digests_for(workflow_run_id, placed, by=by)
         fields = [self.resolver.fields(call, workflow=digests.get(call.prompt)) for call in placed]
@@ -150,9 +164,11 @@ class Calls:
             )
             for at, call in enumerate(placed if start else ())
         ]  # fmt: skip
+        asked_at = machine_clock()
         taken = await self._rows.take_calls(
             workflow_run_id, wanted, by=by, new=new, may=lambda held: _may_hold(held, len(placed)),
-            decide=self.reserving.decide,
+            decide=self.reserving.decide, lease_no=lease_no,
+            holder=self._shared.leases.holder if self._shared is not None else None,
         )  # fmt: skip
         states: list[CallState] = []
         for at, call in enumerate(taken.calls):
@@ -165,6 +181,8 @@ class Calls:
                 states.append(lacking)
                 continue
             self._waiting[call.call_id] = {workflow_run_id}
+            if self._shared is not None:
+                self._shared.leases.created(call.call_id, asked_at=asked_at)
             self._carry(call, workflow_run_id)
             running = state_of(call, "running", why=lacking.why)
             states.append(msgspec.structs.replace(running, difference=lacking.difference))
@@ -191,8 +209,10 @@ class Calls:
             return state_of(call, "hit", why="unchanged")
         self._waiting.setdefault(call.call_id, set()).add(run.workflow_run_id)
         if call.call_id not in self._tasks:
-            self._taken_up.add(call.call_id)
-            self._carry(call, run.workflow_run_id)
+            if self._shared is None:
+                self.take_up(call, run.workflow_run_id)
+            else:
+                self._shared.watch(call.call_id)
         return msgspec.structs.replace(self._running(call), why=None if is_own else IN_FLIGHT)
 
     def _running(self, call: StoredCall) -> CallState:
@@ -203,7 +223,7 @@ class Calls:
         if waits_for is None and silent_since is None:
             return running
         # The row of a first try does not say its run.
-        run_id = call.run_id or _run_of(call)
+        run_id = call.run_id or run_of(call)
         return msgspec.structs.replace(running, waits_for=waits_for, silent_since=silent_since, run_id=run_id)
 
     async def _digests_for(
@@ -225,11 +245,13 @@ class Calls:
         up. What there is none of is `gone`. Raises WorkflowRunNotFound."""
         run = await self._rows.get_workflow_run(workflow_run_id, by=by)
         found = {call.call_id: call for call in await self._rows.get_calls(call_ids, by=by)}
+        missing = [call_id for call_id in call_ids if call_id not in found]
+        gone = {state.call_id: state for state in await self._shared.faults_of(missing)} if self._shared else {}
         states = []
         for call_id in call_ids:
             call = found.get(call_id)
             if call is None:
-                states.append(CallState(call_id=call_id, status="gone"))
+                states.append(gone.get(call_id) or CallState(call_id=call_id, status="gone"))
             elif call.is_done:
                 states.append(state_of(call, "done"))
             else:
@@ -254,17 +276,22 @@ class Calls:
         return call.run_id is not None or call.said.get("kind") == "workflow"
 
     async def _stop(self, call: StoredCall, *, by: Principal) -> None:
-        if self.workflows is not None and call.said.get("kind") == "workflow":
-            await self.workflows.stop(call, by=by)
-        else:
-            await self._interrupt(call.run_id or _run_of(call), by=by)
-        self.reserving.wake()
-        task = self._tasks.get(call.call_id)
-        if task is not None:
-            # It notices the end of its run, or that it is stopped before it has one.
-            await asyncio.wait({task}, timeout=2.0)
-        else:
-            self._stopped.discard(call.call_id)
+        try:
+            if self.workflows is not None and call.said.get("kind") == "workflow":
+                await self.workflows.stop(call, by=by)
+            else:
+                await self._interrupt(call.run_id or run_of(call), by=by)
+            self.reserving.wake()
+            if self._shared is not None and not self.has(call.call_id):
+                # Where it has not begun, the server that carries it out finds it gone.
+                await self._rows.drop_calls([call.call_id])
+            task = self._tasks.get(call.call_id)
+            if task is not None:
+                # It notices the end of its run, or that it is stopped before it has one.
+                await asyncio.wait({task}, timeout=2.0)
+        finally:
+            if not self.has(call.call_id):
+                self._stopped.discard(call.call_id)
 
     async def _interrupt(self, run_id: str, *, by: Principal) -> None:
         try:
@@ -275,65 +302,116 @@ class Calls:
     # --- carrying out ---------------------------------------------------------------------------------------
 
     async def recover(self) -> int:
-        """Takes up the calls that were in flight when a server stopped; returns how many."""
+        """Takes up the calls that were in flight when a server stopped; returns how many. Where other servers share the
+        store, what they leave is taken up from now on, too."""
+        if self._shared is not None:
+            return await self._shared.open()
         flying = await self._rows.calls_in_flight()
         # As before: those of a pass work sixteen at a time, and their runs say which workflow they are of.
         passes = await self._rows.passes_in_flight()
         for call in flying:
-            self._taken_up.add(call.call_id)
-            self._carry(call, passes.get(call.call_id))
+            self.take_up(call, passes.get(call.call_id))
         return len(flying)
 
     async def close(self) -> None:
-        """Lets go of all calls: those in flight are taken up when a server starts again."""
+        """Lets go of all calls: those in flight are taken up when a server starts again, or by another one."""
+        if self._shared is not None:
+            await self._shared.leave()
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
             await asyncio.wait(set(self._tasks.values()))
+        if self._shared is not None:
+            await self._shared.close()
+
+    def has(self, call_id: str) -> bool:
+        """Tells whether something is being done about the call here."""
+        return call_id in self._tasks
+
+    def take_up(self, call: StoredCall, workflow_run_id: str | None) -> None:
+        """Goes on with a call that was begun before, here or elsewhere."""
+        self._taken_up.add(call.call_id)
+        self._carry(call, workflow_run_id)
+
+    def let_go(self, call_id: str) -> None:
+        """Stops carrying out what another server may carry out by now. What is stopped ends by itself."""
+        task = self._tasks.get(call_id)
+        if task is not None and call_id not in self._stopped:
+            task.cancel()
+            self._left(call_id)
+
+    def _left(self, call_id: str) -> None:
+        self._waits.pop(call_id, None)
+        self._taken_up.discard(call_id)
+        self._stopped.discard(call_id)
+        if self._shared is not None and self._waiting.get(call_id):
+            self._shared.watch(call_id)
 
     def _carry(self, call: StoredCall, workflow_run_id: str | None) -> None:
-        work = self._own(call, workflow_run_id)
+        lease_no = self._shared.leases.number(call.call_id) if self._shared is not None else None
+        work = self._own(call, workflow_run_id, lease_no)
         task = self._tasks[call.call_id] = asyncio.create_task(work, name=f"call {call.call_id}")
         task.add_done_callback(lambda _: self._tasks.pop(call.call_id, None))
 
-    async def _own(self, call: StoredCall, workflow_run_id: str | None) -> None:
+    async def _own(self, call: StoredCall, workflow_run_id: str | None, lease_no: int | None) -> None:
         """Owns a call from its start to its answer: nothing it raises is lost."""
         place = workflow_run_id or call.call_id
         at_once = self._at_once.setdefault(place, asyncio.Semaphore(MAX_AT_ONCE))
-        # People take as long as they like, and a workflow has turns of its own: agents do not queue behind them.
-        async with at_once if call.said.get("kind", "agent") == "agent" else nullcontext():
-            try:
-                reserved = await self.reserving.reserved(call, is_stopped=lambda: call.call_id in self._stopped)
-                done = await self._answered(call, workflow_run_id, reserved)
-                await self._lasting(self._rows.finish_call, done)
-                state = state_of(done, "done")
-            except AgentError as fault:
-                state = await self._failed(call, fault)
-            except Exception:
-                log.exception("Call %s could not be carried out.", call.call_id)
-                state = await self._failed(call, AgentError("The server's log says what went wrong."))
+        try:
+            # People take as long as they like, and a workflow has turns of its own: agents do not queue behind them.
+            async with at_once if call.said.get("kind", "agent") == "agent" else nullcontext():
+                state = await self._to_its_end(call, workflow_run_id, lease_no)
+        except LeaseLost as fault:
+            log.warning("Call %s is left to another server: %s", call.call_id, fault)
+            self._left(call.call_id)
+            if self._shared is not None:
+                await self._shared.leases.release(call.call_id)
+            return
+        if self._shared is not None:
+            self._shared.leases.forget(call.call_id)
         self.reserving.end(call.call_id)
-        self._waits.pop(call.call_id, None)
-        self._stopped.discard(call.call_id)
-        self._taken_up.discard(call.call_id)
-        for waiting in self._waiting.pop(call.call_id, ()):
+        self.tell_end(state)
+
+    async def _to_its_end(self, call: StoredCall, workflow_run_id: str | None, lease_no: int | None) -> CallState:
+        """Returns how a call ended, once that is written down. Raises LeaseLost where it is another server's."""
+        try:
+            reserved = await self.reserving.reserved(call, is_stopped=lambda: call.call_id in self._stopped)
+            done = await self._answered(call, workflow_run_id, reserved)
+            await self._lasting(lambda: self._rows.finish_call(done, lease_no=lease_no))
+            return state_of(done, "done")
+        except AgentError as fault:
+            if isinstance(fault, LeaseLost) and lease_no is not None:
+                raise
+            return await self._failed(call, fault, lease_no)
+        except Exception:
+            log.exception("Call %s could not be carried out.", call.call_id)
+            return await self._failed(call, AgentError("The server's log says what went wrong."), lease_no)
+
+    def tell_end(self, state: CallState) -> None:
+        """Tells those who wait for a call how it ended."""
+        call_id = str(state.call_id)
+        self._waits.pop(call_id, None)
+        self._stopped.discard(call_id)
+        self._taken_up.discard(call_id)
+        for waiting in self._waiting.pop(call_id, ()):
             self.feeds[waiting].tell(state)
 
-    async def _failed(self, call: StoredCall, fault: AgentError) -> CallState:
+    async def _failed(self, call: StoredCall, fault: AgentError, lease_no: int | None) -> CallState:
         """Drops a call that failed, with what it took, and returns its state."""
         took = self.reserving.taken(call)
-        await self._lasting(lambda call_id: self._rows.drop_calls([call_id], took=took), call.call_id)
+        told = {"code": fault.details.get("code", fault.code), "message": fault.message}
+        why = told | ({"details": fault.details} if fault.details else {})
+        await self._lasting(lambda: self._rows.fail_call(call.call_id, took=took, fault=why, lease_no=lease_no))
         return msgspec.structs.replace(
-            state_of(call, "failed"), code=fault.details.get("code", fault.code), message=fault.message,
-            details=fault.details or None, tokens=took[0], cost=took[1],
-        )  # fmt: skip
+            state_of(call, "failed"), **told, details=fault.details or None, tokens=took[0], cost=took[1]
+        )
 
     @staticmethod
-    async def _lasting(write: Callable[[Any], Awaitable[None]], what: object) -> None:
+    async def _lasting(write: Callable[[], Awaitable[None]]) -> None:
         """Writes, and waits while the store is full or away: an answer that was paid for is not thrown away."""
         while True:
             try:
-                await write(what)
+                await write()
                 return
             except StorageError as fault:
                 log.warning("What became of a call cannot be written down yet: %s", fault)
@@ -354,9 +432,10 @@ class Calls:
         own = first.budget or self.resolver.run_budget
         while True:
             left = within(own, reserved, tokens=call.tokens or 0, cost=call.cost)
-            call = await self._run(call, msgspec.structs.replace(request, budget=left), by=by)
+            request = msgspec.structs.replace(request, budget=left)
+            call = await self._run(call, request, by=by)
             try:
-                ended = await self._end(call, placed.timeout_s or DEFAULT_TIMEOUT_S, by=by)
+                ended = await self._end(call, request, placed.timeout_s or DEFAULT_TIMEOUT_S, by=by)
             except CallTimedOut:
                 run_id = str(call.run_id)
                 await self._charged(call, self._journal.transcript(run_id) or await self._journal.load(run_id))
@@ -393,19 +472,47 @@ class Calls:
             return call
         if call.call_id in self._stopped:
             raise RunFailed("It was stopped before it started.", details={"code": "interrupted"})
-        call = msgspec.structs.replace(call, run_id=_run_of(call))
+        call = msgspec.structs.replace(call, run_id=run_of(call))
         if call.call_id not in self._taken_up or not await self._is_there(str(call.run_id)):
-            run = await self._runner.start(request, by=by, run_id=call.run_id)
-            for waiting in self._waiting.get(call.call_id, ()):
-                self.feeds[waiting].tell(msgspec.structs.replace(state_of(call, "running"), model=run.model))
-            if call.call_id in self._stopped:
-                await self._interrupt(run.run_id, by=by)
+            await self._start(call, request, by=by)
         if call.tries > 1:
             # What is written with a try is what those before it took: one that is counted after a restart counts once.
             await self._rows.update_call(
                 call.call_id, run_id=call.run_id, tries=call.tries, tokens=call.tokens, cost=call.cost
             )
         return call
+
+    async def _start(self, call: StoredCall, request: RunRequest, *, by: Principal) -> None:
+        """Starts the run of this try, unless it was started meanwhile. Raises what starting a run does, LeaseLost."""
+        run: Run | None
+        if self._shared is None:
+            run = await self._runner.start(request, by=by, run_id=call.run_id)
+        elif (run := await self._started_once(call, request, self._shared, by=by)) is None:
+            return
+        for waiting in self._waiting.get(call.call_id, ()):
+            self.feeds[waiting].tell(msgspec.structs.replace(state_of(call, "running"), model=run.model))
+        if call.call_id in self._stopped:
+            await self._interrupt(run.run_id, by=by)
+
+    async def _started_once(
+        self, call: StoredCall, request: RunRequest, shared: SharedCalls, *, by: Principal
+    ) -> Run | None:
+        """Returns the run of this try, None where another server has started it: it is the same one."""
+        tries = START_TRIES
+        while True:
+            await shared.check(call.call_id)
+            try:
+                return await self._runner.start(request, by=by, run_id=call.run_id)
+            except (LeaseLost, ThreadBusy):
+                raise
+            except Conflict:
+                tries -= 1
+                if await self._is_there(str(call.run_id)):
+                    return None
+                # What a dead server left of its start is being put away.
+                if not tries:
+                    raise
+            await asyncio.sleep(TRY_AGAIN_S)
 
     async def _is_there(self, run_id: str) -> bool:
         """Tells whether the run of a try was started before a server stopped."""
@@ -420,7 +527,7 @@ class Calls:
     ) -> StoredCall:
         """Returns a call with what a person said, however long they take. Raises RunFailed."""
         call = await self._run(call, request, by=by)
-        ended = await self._end(call, None, by=by)
+        ended = await self._end(call, request, None, by=by)
         if ended.status is not RunStatus.COMPLETED:
             raise _fault(ended)
         return _done(msgspec.structs.replace(call, tokens=0, cost=0.0), people.answer_of(placed, ended))
@@ -430,12 +537,16 @@ class Calls:
         with."""
         if self.workflows is None or call.call_id in self._stopped:
             raise RunFailed("It was stopped before it started.", details={"code": "interrupted"})
+        if self._shared is not None:
+            await self._shared.check(call.call_id)
         answer, tokens, cost = await self.workflows.result_of(
-            call, by=by, budget=reserved, told=lambda status: self._tell_waiting(call, status)
+            call, by=by, budget=reserved, told=lambda status: self.tell_waiting(call, status)
         )
         return _done(msgspec.structs.replace(call, tries=1, tokens=tokens, cost=cost), answer)
 
-    async def _end(self, call: StoredCall, timeout_s: float | None, *, by: Principal) -> Transcript:
+    async def _end(
+        self, call: StoredCall, request: RunRequest, timeout_s: float | None, *, by: Principal
+    ) -> Transcript:
         """Returns what the run of a call came to when it is over. Time in which it waits for people does not count.
         Raises CallTimedOut."""
         run_id = str(call.run_id)
@@ -443,6 +554,11 @@ class Calls:
             try:
                 async with asyncio.timeout(timeout_s):
                     return await self._over(run_id, call)
+            except RunNotFound:
+                if self._shared is None or call.call_id in self._stopped:
+                    raise
+                # Its server died before its first event: whoever took it over put it away.
+                await self._start(call, request, by=by)
             except TimeoutError:
                 if (await self._rows.get_run(run_id, by=SYSTEM)).status in WAITING:
                     continue
@@ -477,19 +593,19 @@ class Calls:
             status = live.status if live is not None else (await self._rows.get_run(run_id, by=SYSTEM)).status
             if live is None and status.is_terminal:
                 return await self._journal.load(run_id)
-            self._tell_waiting(call, status)
+            self.tell_waiting(call, status)
             async for batch in self._journal.follow(run_id, after=(live.last_event_id or None) if live else None):
                 silence.heard()
                 for line in batch.lines:
                     # Most lines are a model's words: only those that may tell a status are read.
                     if _STATUS in line and isinstance(event := decode_line(line), StatusChange):
-                        self._tell_waiting(call, event.status)
+                        self.tell_waiting(call, event.status)
                 if is_over(live):
                     break
             if is_over(live):
                 return live
 
-    def _tell_waiting(self, call: StoredCall, status: RunStatus) -> None:
+    def tell_waiting(self, call: StoredCall, status: RunStatus) -> None:
         """Tells whoever waits for the call that it begins to wait for a person, or does so no more."""
         waits = status if status in WAITING else None
         if waits is self._waits.get(call.call_id):
@@ -526,12 +642,6 @@ class Calls:
         return msgspec.structs.replace(call, tokens=tokens, cost=cost)
 
 
-def _run_of(call: StoredCall) -> str:
-    """Returns the id of the run that answers this try: known before it is started, so that after a restart it is found
-    whatever was written down of it."""
-    return f"run_{hashlib.sha256(f'{call.call_id}-{max(call.tries, 1)}'.encode()).hexdigest()[:20]}"
-
-
 def _spent(ended: Transcript) -> tuple[int, float | None]:
     """Returns the tokens and the cost of a run without those below it; None where the price of a call is unknown."""
     used = [one for one in (ended.usage, ended.helper_usage) if one.requests or one.total_tokens]
@@ -548,15 +658,6 @@ def _may_hold(held: int, more: int) -> None:
     """Raises TooManyCalls where so many more calls are too many for one run of a workflow."""
     if held + more > MAX_CALLS:
         raise too_many(more)
-
-
-def state_of(call: StoredCall, status: CallStatus, *, why: str | None = None) -> CallState:
-    """Returns the state of a stored call."""
-    return CallState(
-        call_id=call.call_id, status=status, key=call.key, why=why, answer=call.answer, run_id=call.run_id,
-        tries=call.tries, tokens=call.tokens, cost=call.cost, seconds=call.seconds, created_at=call.created_at,
-        model=call.fields.get("model"),
-    )  # fmt: skip
 
 
 def too_many(count: int) -> TooManyCalls:

@@ -27,16 +27,17 @@ class CallAgents:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._words = Words(_Unasked())
-        self._is_leaving = False
+        self._left: set[str] = set()
 
-    def leave(self) -> None:
-        """Says that the server stops: what is asked goes on, and is found again when it starts."""
-        self._is_leaving = True
+    def leave(self, flow_run_id: str) -> None:
+        """Says that the server stops, or that another one has the run: what is asked goes on, and is found again."""
+        self._left.add(flow_run_id)
 
     async def agent(self, prompt: str, *, key: str, options: Mapping[str, Any]) -> Any:
         """Returns the answer: text, or the validated object where the options have a `schema`. The options are those of
         `agent(…)` in workflows. Raises the call's failure, InvalidRequest for options that it does not take."""
         call = self._said(prompt, key, options)
+        self._left.discard(key.split(":", maxsplit=1)[0])
         pass_id, by = await self._pass(key)
         cursor = self._calls.feeds.cursor(pass_id)
         (state,) = await self._calls.claim(pass_id, [call], start=True, by=by)
@@ -91,7 +92,7 @@ class CallAgents:
                     if state.call_id == call_id and state.status != "running":
                         return state
         except asyncio.CancelledError:
-            if not self._is_leaving:
+            if pass_id not in self._left:
                 await asyncio.shield(self._calls.stop(pass_id, [call_id], by=by))
             raise
 

@@ -11,11 +11,14 @@ from typing import Any
 
 import msgspec
 
-from ..exceptions import AgentError, Conflict, FlowInvalid, FlowNotFound, InvalidRequest
+from ..exceptions import AgentError, FlowInvalid, FlowNotFound, InvalidRequest, RunFinished
 from ..flow import Context, Flow, FlowRun, FlowRunner, Kind, Step, StepState, StepStatus
 from ..flow.decisions import context_of
+from ..flow.runner import TTL_S, over_fault
 from ..records import Page, Principal
+from ..runtime.errands import Errands
 from ..storage import Storage
+from ..storage.contract import Errand
 from .calls import Calls
 from .flow_agents import CallAgents
 
@@ -34,10 +37,14 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
 class Flows:
     """All flows that this server carries out. `by` is on whose behalf something is done."""
 
-    def __init__(self, *, storage: Storage, calls: Calls, named: Mapping[str, str]) -> None:
-        """`named` has places of flows, `module:flow`, by their names."""
+    def __init__(
+        self, *, storage: Storage, calls: Calls, named: Mapping[str, str], lease_ttl_s: float | None = None
+    ) -> None:
+        """`named` has places of flows, `module:flow`, by their names; `lease_ttl_s` is for how many seconds a run is a
+        server's where several share the store, None for who is alone with it."""
         self._rows = storage.rows
-        self._is_shared = storage.is_shared
+        self._lease_ttl_s = lease_ttl_s
+        self._errands = Errands(storage.rows, self._carried_here, self._do)
         self._named = named
         self._agents = CallAgents(calls)
         self._runner: FlowRunner | None = None
@@ -53,14 +60,16 @@ class Flows:
             if one.error is not None:
                 log.error("The flow %s cannot be used: %s", one.name, one.error)
         flows = [one.flow for one in self.registered if one.flow is not None and one.error is None]
-        self._runner = FlowRunner(flows, agents=self._agents, keeper=self._rows)
-        if not self._is_shared:
-            await self._runner.open()
+        ttl_s = TTL_S if self._lease_ttl_s is None else self._lease_ttl_s
+        self._runner = FlowRunner(flows, agents=self._agents, keeper=self._rows, ttl_s=ttl_s)
+        await self._runner.open()
+        if self._lease_ttl_s is not None:
+            self._errands.open()
 
     async def close(self) -> None:
-        """Lets go of all runs, so that a server that starts again takes them up."""
-        self._agents.leave()
-        if self._runner is not None and not self._is_shared:
+        """Lets go of all runs, so that a server that starts again takes them up, or another one."""
+        await self._errands.close()
+        if self._runner is not None:
             await self._runner.close()
 
     def get(self, name: str) -> Registered:
@@ -103,16 +112,50 @@ class Flows:
     async def resolve(
         self, flow_run_id: str, step_id: str, *, approve: bool, reason: str | None, by: Principal
     ) -> StepState:
-        """Decides an approval. Raises FlowRunNotFound, Forbidden, RunFinished, AlreadyResolved, Conflict."""
-        return await self._its_runner().resolve(flow_run_id, step_id, approve=approve, reason=reason, by=by)
+        """Decides an approval, wherever its run is carried out; kept when it returns. Raises FlowRunNotFound,
+        Forbidden, RunFinished, AlreadyResolved, Conflict; RunElsewhere where the server that has it does not answer."""
+        if not await self._is_elsewhere(flow_run_id, by=by):
+            return await self._its_runner().resolve(flow_run_id, step_id, approve=approve, reason=reason, by=by)
+        given = {"step_id": step_id, "approve": approve, "reason": reason}
+        return msgspec.convert((await self._passed_on(flow_run_id, "resolve", given, by=by))["step"], StepState)
 
     async def cancel(self, flow_run_id: str, *, by: Principal) -> int:
-        """Ends a run for good and returns how many of its steps were running. Raises FlowRunNotFound, RunFinished."""
-        return await self._its_runner().cancel(flow_run_id, by=by)
+        """Ends a run for good, wherever it is carried out, and returns how many of its steps were running. Raises
+        FlowRunNotFound, RunFinished, RunElsewhere."""
+        if not await self._is_elsewhere(flow_run_id, by=by):
+            return await self._its_runner().cancel(flow_run_id, by=by)
+        return int((await self._passed_on(flow_run_id, "cancel", {}, by=by))["count"])
+
+    async def _passed_on(
+        self, flow_run_id: str, deed: str, given: dict[str, Any], *, by: Principal
+    ) -> Mapping[str, Any]:
+        async def over() -> RunFinished | None:
+            run = await self._rows.get_flow_run(flow_run_id, by=by)
+            return over_fault(run) if run.status.is_terminal else None
+
+        return await self._errands.pass_on(flow_run_id, deed, given, by=by, over=over)
+
+    async def _do(self, errand: Errand) -> dict[str, Any]:
+        """Does what another server asks of a run that is carried out here. Raises AgentError."""
+        runner, run_id, by = self._its_runner(), errand.run_id, errand.by
+        match errand.deed:
+            case "resolve":
+                step = await runner.resolve(run_id, by=by, **errand.arguments)
+                return {"step": msgspec.to_builtins(step)}
+            case "cancel":
+                return {"count": await runner.cancel(run_id, by=by)}
+        raise InvalidRequest(f"This server is older than the one that asks it to {errand.deed!r}: update it.")
+
+    async def _is_elsewhere(self, flow_run_id: str, *, by: Principal) -> bool:
+        """Tells whether another server carries a run out, or will take it up in a moment. Raises FlowRunNotFound."""
+        if self._lease_ttl_s is None or flow_run_id in self._carried_here():
+            return False
+        return not (await self._rows.get_flow_run(flow_run_id, by=by)).status.is_terminal
+
+    def _carried_here(self) -> tuple[str, ...]:
+        return self._runner.flow_run_ids if self._runner is not None else ()
 
     def _its_runner(self) -> FlowRunner:
-        if self._is_shared:
-            raise Conflict("Servers that share a database do not carry flows out yet: use a FlowRunner in a notebook.")
         if self._runner is None:
             raise FlowNotFound("This server has no flows: its operator names them in AgentGateway.flows.")
         return self._runner

@@ -13,18 +13,35 @@ from ..exceptions import (
     AgentError,
     Conflict,
     Forbidden,
+    InvalidRequest,
+    LeaseLost,
     RunFinished,
     SandboxUnavailable,
     StorageError,
     WorkflowInvalid,
     WorkflowNotApproved,
 )
-from ..records import HeadlessRun, Principal, RunStatus, WorkflowBudget, WorkflowEvent, WorkflowRun, new_id, utc_now
+from ..records import (
+    SYSTEM,
+    HeadlessRun,
+    Principal,
+    RunStatus,
+    WorkflowBudget,
+    WorkflowEvent,
+    WorkflowRun,
+    new_id,
+    utc_now,
+)
+from ..runtime import Leaseholder
+from ..runtime.errands import Errands
 from ..script import AgentCall
 from ..script.plan import WorkflowPlan
 from ..storage import Storage
+from ..storage.clock import machine_clock
+from ..storage.contract import Errand
 from .active_time import DEFAULT_ACTIVE_S, Turn
 from .approvals import Approval, Approvals
+from .call_states import script_run_of
 from .calls import Calls
 from .carrying import Carrying
 from .checking import check, check_or_refuse
@@ -34,17 +51,21 @@ from .dumps import Dumps
 from .exporting import Exported, problem_of, script_of, text_of, write_script
 from .limits import Limits
 from .meta import check_name
-from .nesting import RunsOfCalls, carry_within, check_args, run_id_of
+from .nesting import RunsOfCalls, carry_within, check_args
 from .portable import problems_in
 from .sandbox import Sandbox, library
 from .script_file import Script
-from .store_host import StoreHost
+from .store_host import Fence, StoreHost
 
 AT_ONCE: Final = 3
 """Scripts that work at the same time; more wait for their turn."""
 PLANS_AT_ONCE: Final = 2
 TELL_EVERY_S: Final = 0.25
 TRY_AGAIN_S: Final = 1.0
+LOOK_EVERY_S: Final = 0.5
+"""How often the row of a run is looked at that another server carries out."""
+LOOKS: Final = 4
+"""How often other servers' leases are looked at in the time that one holds."""
 log = logging.getLogger(__name__)
 
 
@@ -60,11 +81,16 @@ class Headless:
         where: list[Place],
         limits: Limits | None = None,
         active_s: float | None = DEFAULT_ACTIVE_S,
+        lease_ttl_s: float | None = None,
     ) -> None:
         """`active_s` is how long a run may work, without the time in which it merely waits for people; None for no
-        limit."""
+        limit. `lease_ttl_s` is for how many seconds a run is a server's where several share the store, None for who is
+        alone with it."""
         self._rows = storage.rows
-        self._is_shared = storage.is_shared
+        self._leases = Leaseholder(storage.rows.headless_leases, ttl_s=lease_ttl_s)
+        self._leases.on_lost = self._let_go
+        self._errands = Errands(storage.rows, lambda: self._leases.run_ids, self._do)
+        self._looking: asyncio.Task[None] | None = None
         self._calls = calls
         self._folder = folder
         self._where = where
@@ -165,14 +191,12 @@ class Headless:
         called_by: str | None = None,
         resumes: str | None = None,
     ) -> HeadlessRun:
-        if self._is_shared:
-            raise Conflict("Servers that share a database do not carry scripts out yet: run it in a notebook.")
         if model is not None:
             self._calls.check_model(model)
         await check_or_refuse(await self._its_sandbox(), script)
         now = utc_now()
         run = HeadlessRun(
-            workflow_run_id=new_id("wfr") if called_by is None else run_id_of(called_by), user_id=by.user_id,
+            workflow_run_id=new_id("wfr") if called_by is None else script_run_of(called_by), user_id=by.user_id,
             workflow=script.name, project=self._calls.project, digest=script.digest, status=RunStatus.PENDING,
             args=dict(args), model=model, resumes=resumes, called_by=called_by, created_at=now, updated_at=now,
         )  # fmt: skip
@@ -183,7 +207,11 @@ class Headless:
             ),
             budget=budget,
         )  # fmt: skip
-        await self._rows.create_headless_run(run, msgspec.to_builtins(script))
+        asked_at = machine_clock()
+        holder = self._leases.holder if self._leases.is_shared else None
+        await self._rows.create_headless_run(run, msgspec.to_builtins(script), holder=holder)
+        if holder is not None:
+            self._leases.created(run.workflow_run_id, asked_at=asked_at)
         self._carry(run, script)
         return run
 
@@ -229,13 +257,16 @@ class Headless:
     async def follow(self, workflow_run_id: str, *, by: Principal) -> AsyncIterator[HeadlessRun]:
         """Gives a run as it stands, and again whenever it has changed, until it has ended. Raises
         WorkflowRunNotFound."""
+        told: HeadlessRun | None = None
         while True:
-            change = self._changes.setdefault(workflow_run_id, asyncio.Event())
+            change = self._change_of(workflow_run_id)
             run = await self.get(workflow_run_id, by=by)
-            yield run
+            if run != told:
+                yield run
             if run.status.is_terminal:
                 return
-            await change.wait()
+            told = run
+            await _heard(change)
 
     async def spent_by(self, run: HeadlessRun) -> tuple[int, float | None]:
         """Returns the tokens and dollars of the calls that ran live in a run; None where a price is unknown."""
@@ -255,52 +286,95 @@ class Headless:
         WorkflowRunNotFound."""
         until = asyncio.get_running_loop().time() + wait_s
         while True:
-            goes_on = workflow_run_id in self._tasks
-            change = self._changes.setdefault(workflow_run_id, asyncio.Event()) if goes_on else None
+            goes_on = workflow_run_id in self._tasks or await self._goes_on_elsewhere(workflow_run_id, by=by)
+            change = self._change_of(workflow_run_id) if goes_on else None
             events = await self._rows.list_workflow_events(workflow_run_id, by=by, after=after, limit=limit)
             left_s = until - asyncio.get_running_loop().time()
-            if events or change is None or left_s <= 0:
+            if events or not goes_on or left_s <= 0:
                 return events
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left_s):
-                    await change.wait()
+            await _heard(change, left_s)
 
-    def is_over(self, run: HeadlessRun) -> bool:
+    async def is_over(self, run: HeadlessRun) -> bool:
         """Tells whether a run has ended and told all that it had to tell."""
         run_id = run.workflow_run_id
-        return run.status.is_terminal and run_id not in self._tasks and run_id not in self._ending
+        if not run.status.is_terminal or run_id in self._tasks or run_id in self._ending:
+            return False
+        if not self._leases.is_shared:
+            return True
+        # Whoever carries it out lets go of it when all is told.
+        lease = await self._rows.headless_leases.lease_of(run_id)
+        return lease is None or lease.left_s <= 0
+
+    async def _goes_on_elsewhere(self, workflow_run_id: str, *, by: Principal) -> bool:
+        return self._leases.is_shared and not await self.is_over(await self.get(workflow_run_id, by=by))
+
+    def _change_of(self, workflow_run_id: str) -> asyncio.Event | None:
+        """Returns what is set when a run changes here next; None where another server may carry it out."""
+        if self._leases.is_shared and workflow_run_id not in self._tasks:
+            return None
+        return self._changes.setdefault(workflow_run_id, asyncio.Event())
 
     async def cancel(self, workflow_run_id: str, *, by: Principal) -> int:
-        """Ends a run for good, with its calls, and returns how many of those were stopped.
+        """Ends a run for good, with its calls, wherever it is carried out, and returns how many of those were stopped.
 
-        Raises WorkflowRunNotFound, RunFinished.
+        Raises WorkflowRunNotFound, RunFinished; RunElsewhere where the server that carries it out does not answer.
         """
         run = await self.get(workflow_run_id, by=by)
-        if run.status.is_terminal:
-            raise RunFinished(f"The run {workflow_run_id!r} has ended before: {run.status.value}.")
-        ended = {"status": RunStatus.INTERRUPTED, "ended_at": utc_now(), "error_code": "interrupted", "waits_for": ()}
-        self._ending.add(workflow_run_id)
+        if (fault := _over(run)) is not None:
+            raise fault
+
+        async def over() -> RunFinished | None:
+            return _over(await self.get(workflow_run_id, by=by))
+
+        is_here = not self._leases.is_shared or self._leases.number(workflow_run_id) is not None
+        # What nobody carries out is ended here.
+        if not is_here and not await self._leases.take(workflow_run_id):
+            told = await self._errands.pass_on(workflow_run_id, "cancel", {}, by=by, over=over)
+            return int(told["count"])
+        return await self._cancel(run)
+
+    async def _cancel(self, run: HeadlessRun) -> int:
+        """Ends a run that this server carries out, or nobody."""
+        run_id = run.workflow_run_id
+        ended: dict[str, Any] = {
+            "status": RunStatus.INTERRUPTED, "ended_at": utc_now(), "error_code": "interrupted", "waits_for": (),
+        }  # fmt: skip
+        self._ending.add(run_id)
         try:
-            if not await self._rows.update_headless_run(workflow_run_id, **ended):
-                raise RunFinished(f"The run {workflow_run_id!r} has just ended.")
-            flying = [call.call_id for call in await self._rows.held_calls(workflow_run_id) if not call.is_done]
-            task = self._tasks.get(workflow_run_id)
+            lease_no = self._lease_no(run_id)
+            if not await self._rows.update_headless_run(run_id, lease_no=lease_no, **ended):
+                raise RunFinished(f"The run {run_id!r} has just ended.")
+            flying = [call.call_id for call in await self._rows.held_calls(run_id) if not call.is_done]
+            task = self._tasks.get(run_id)
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})
             await self._stop_left(run)
-            await self._rows.tell_headless_run(workflow_run_id, [_status("interrupted")])
+            await self._rows.tell_headless_run(run_id, [_status("interrupted")], lease_no=lease_no)
         finally:
-            self._ending.discard(workflow_run_id)
-            self._changed(workflow_run_id)
+            self._ending.discard(run_id)
+            await self._leases.release(run_id)
+            self._changed(run_id)
         return len(flying)
+
+    async def _do(self, errand: Errand) -> dict[str, Any]:
+        """Does what another server asks of a run that is carried out here. Raises AgentError."""
+        if errand.deed != "cancel":
+            raise InvalidRequest(f"This server is older than the one that asks it to {errand.deed!r}: update it.")
+        return {"count": await self.cancel(errand.run_id, by=errand.by)}
 
     # --- carrying out -------------------------------------------------------------------------------------------
 
     async def recover(self) -> int:
-        """Takes up the scripts that a stopped server left; returns how many. Without a sandbox they go on waiting."""
-        if self._is_shared:
-            return 0
+        """Takes up the scripts that a stopped server left; returns how many. Without a sandbox they go on waiting.
+        Where other servers share the store, what they leave is taken up from now on, too."""
+        if self._leases.ttl_s is not None:
+            await self._leases.open()
+            self._errands.open()
+            taken = await self._take_up()
+            every_s = self._leases.ttl_s / LOOKS
+            self._looking = asyncio.create_task(self._look_around(every_s), name="takeover of workflows")
+            return taken
         left = await self._rows.unfinished_headless_runs(self._calls.project)
         for run in left:
             script = msgspec.convert(await self._rows.headless_script(run.workflow_run_id), Script)
@@ -308,14 +382,74 @@ class Headless:
         return len(left)
 
     async def close(self) -> None:
-        """Lets go of all scripts, so that a server that starts again takes them up, and ends the sandbox."""
+        """Lets go of all scripts, so that a server that starts again takes them up, or another one, and ends the
+        sandbox."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait({self._looking})
+        await self._errands.close()
         for host in self._hosts.values():
             host.leave()
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
             await asyncio.wait(set(self._tasks.values()))
+        await self._leases.close()
         await self._open.aclose()
+
+    # --- beside other servers -----------------------------------------------------------------------------------
+
+    async def _look_around(self, every_s: float) -> None:
+        """Takes up what other servers left."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                if taken := await self._take_up():
+                    log.warning("%d workflows were left by their server and go on here.", taken)
+            except StorageError as fault:
+                log.warning("Workflows that other servers left could not be looked for: %s", fault)
+            except Exception:
+                log.exception("Workflows that other servers left could not be taken up; it is tried again.")
+
+    async def _take_up(self) -> int:
+        left = await self._rows.unattended_headless_runs(self._calls.project)
+        left = [run_id for run_id in left if run_id not in self._tasks and run_id not in self._ending]
+        if not left or not await self._can_carry():
+            return 0
+        taken = await self._leases.take_all(left)
+        for run_id in taken:
+            try:
+                # Looked at when it is ours: nobody else changes it now.
+                run = await self._rows.get_headless_run(run_id, by=SYSTEM)
+                script = msgspec.convert(await self._rows.headless_script(run_id), Script)
+            except Exception:
+                log.exception("The workflow run %s could not be taken up.", run_id)
+                await self._leases.release(run_id)
+            else:
+                self._carry(run, script)
+        return len(taken)
+
+    async def _can_carry(self) -> bool:
+        try:
+            await self._its_sandbox()
+        except SandboxUnavailable as fault:
+            log.info("What other servers left of workflows stays there: %s", fault.message)
+            return False
+        return True
+
+    def _lease_no(self, run_id: str) -> int | None:
+        """Returns the number that writes about a run name, None for who is alone. Raises LeaseLost."""
+        if not self._leases.is_shared:
+            return None
+        self._leases.check(run_id)
+        return self._leases.number(run_id)
+
+    def _let_go(self, run_id: str) -> None:
+        """Stops what another server may carry out by now; its calls go on."""
+        if (host := self._hosts.get(run_id)) is not None:
+            host.leave()
+        if (task := self._tasks.get(run_id)) is not None:
+            task.cancel()
 
     async def _its_sandbox(self) -> Sandbox:
         """Returns the sandbox, opened when it is needed first. Raises SandboxUnavailable."""
@@ -338,19 +472,33 @@ class Headless:
             change.set()
 
     async def _own(self, run: HeadlessRun, script: Script) -> None:
-        """Owns a run to its end: nothing it raises is lost."""
+        """Owns a run to its end, or until another server has it: nothing it raises is lost."""
+        run_id = run.workflow_run_id
+        try:
+            await self._to_its_end(run, script, self._lease_no(run_id))
+        except LeaseLost as fault:
+            log.warning("The workflow run %s is left to another server: %s", run_id, fault)
+        finally:
+            if run_id not in self._ending:
+                await self._leases.release(run_id)
+
+    async def _to_its_end(self, run: HeadlessRun, script: Script, lease_no: int | None) -> None:
         turn = Turn(self._turns, allowed_s=self._active_s, spent_s=run.active_s)
         try:
             await turn.work()
-            await self._lasting(run, [_status("running"), *_first_words(run)], status=RunStatus.RUNNING)
-            ended: dict[str, Any] = {"status": RunStatus.COMPLETED, "result": await self._carried(run, script, turn)}
+            words = [_status("running"), *_first_words(run)]
+            await self._lasting(run, words, lease_no, status=RunStatus.RUNNING)
+            result = await self._carried(run, script, turn, lease_no)
+            ended: dict[str, Any] = {"status": RunStatus.COMPLETED, "result": result}
         except SandboxUnavailable as fault:
             log.warning("The workflow run %s waits for a sandbox: %s", run.workflow_run_id, fault.message)
             return
         except asyncio.CancelledError:
             events, now = self._last_words(run)
-            with contextlib.suppress(StorageError):
-                await self._rows.tell_headless_run(run.workflow_run_id, events, **now)
+            with contextlib.suppress(StorageError, LeaseLost):
+                await self._rows.tell_headless_run(run.workflow_run_id, events, lease_no=lease_no, **now)
+            raise
+        except LeaseLost:
             raise
         except AgentError as fault:
             ended = {"status": RunStatus.ERROR, "error_code": fault.code, "error_message": fault.message}
@@ -361,9 +509,11 @@ class Headless:
         finally:
             turn.wait()
         events, now = self._last_words(run)
+        # Calls of what another server carries out by now are not stopped.
+        self._lease_no(run.workflow_run_id)
         await self._stop_left(run)
         last = {**now, **ended, "ended_at": utc_now(), "waits_for": ()}
-        await self._lasting(run, [*events, _status(str(ended["status"]))], **last)
+        await self._lasting(run, [*events, _status(str(ended["status"]))], lease_no, **last)
 
     async def _stop_left(self, run: HeadlessRun) -> None:
         """Stops calls that outlived the script: some were being claimed when it ended, or when it was taken up after a
@@ -375,25 +525,28 @@ class Headless:
         except StorageError as fault:
             log.warning("Calls of the workflow run %s could not be looked for: %s", run.workflow_run_id, fault)
 
-    async def _lasting(self, run: HeadlessRun, events: Sequence[WorkflowEvent], **changed: Any) -> None:
+    async def _lasting(
+        self, run: HeadlessRun, events: Sequence[WorkflowEvent], lease_no: int | None, **changed: Any
+    ) -> None:
         """Writes, and waits while the store is full or away: how a run ended is not thrown away."""
         while True:
             try:
-                await self._rows.tell_headless_run(run.workflow_run_id, events, **changed)
+                await self._rows.tell_headless_run(run.workflow_run_id, events, lease_no=lease_no, **changed)
                 return
             except StorageError as fault:
                 log.warning("What became of a workflow run cannot be written down yet: %s", fault)
                 await asyncio.sleep(TRY_AGAIN_S)
 
-    async def _carried(self, run: HeadlessRun, script: Script, turn: Turn) -> Any:
+    async def _carried(self, run: HeadlessRun, script: Script, turn: Turn, lease_no: int | None) -> Any:
         sandbox = await self._its_sandbox()
         news = asyncio.Event()
         by = Principal(user_id=run.user_id, actor=f"workflow {run.workflow}")
         host = self._hosts[run.workflow_run_id] = StoreHost(
-            self._calls, run, by=by, told=news.set, turn=turn, nest=self._nested, meta=script.meta
-        )
+            self._calls, run, by=by, told=news.set, turn=turn, nest=self._nested, meta=script.meta,
+            fence=Fence(lease_no, lambda: self._let_go(run.workflow_run_id)),
+        )  # fmt: skip
         over = asyncio.Event()
-        telling = asyncio.create_task(self._tell(run, host, turn, news, over))
+        telling = asyncio.create_task(self._tell(host, turn, news, over))
         dumps = await asyncio.to_thread(Dumps, self._folder, sandbox=library().__version__)
         try:
             await host.resumes()
@@ -418,28 +571,45 @@ class Headless:
         sandbox, listing = await self._its_sandbox(), await self.listing()
         return await carry_within(host, call, place, listing=listing, sandbox=sandbox, limits=self._limits)
 
-    async def _tell(
-        self, run: HeadlessRun, host: StoreHost, turn: Turn, news: asyncio.Event, over: asyncio.Event
-    ) -> None:
+    async def _tell(self, host: StoreHost, turn: Turn, news: asyncio.Event, over: asyncio.Event) -> None:
         """Writes what a run tells, a few times a second, until it is over."""
         while True:
             await news.wait()
             if over.is_set():
                 return
             news.clear()
-            await self._told(run, host, turn)
+            await self._told(host, turn)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TELL_EVERY_S):
                     await over.wait()
 
-    async def _told(self, run: HeadlessRun, host: StoreHost, turn: Turn) -> None:
+    async def _told(self, host: StoreHost, turn: Turn) -> None:
+        run_id = host.run.workflow_run_id
         events = host.telling.take()
         try:
-            await self._rows.tell_headless_run(run.workflow_run_id, events, **_now(host, turn))
+            await self._rows.tell_headless_run(run_id, events, lease_no=host.fence.lease_no, **_now(host, turn))
+        except LeaseLost:
+            self._let_go(run_id)
         except StorageError as fault:
             log.warning("What a workflow run tells cannot be written down yet: %s", fault)
             host.telling.put_back(events)
-        self._changed(run.workflow_run_id)
+        self._changed(run_id)
+
+
+async def _heard(change: asyncio.Event | None, within_s: float | None = None) -> None:
+    """Waits until a run may have changed, so long at most."""
+    if change is None:
+        await asyncio.sleep(LOOK_EVERY_S if within_s is None else min(LOOK_EVERY_S, within_s))
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await change.wait()
+
+
+def _over(run: HeadlessRun) -> RunFinished | None:
+    if not run.status.is_terminal:
+        return None
+    return RunFinished(f"The run {run.workflow_run_id!r} has ended before: {run.status.value}.")
 
 
 def _now(host: StoreHost, turn: Turn) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ..exceptions import (
 )
 from ..records import HeadlessRun, Principal, RunStatus, StoredCall, WorkflowBudget, canonical_json
 from ..script import AgentCall, BudgetView
+from .call_states import script_run_of
 from .carrying import Carrying
 from .checking import check_or_refuse
 from .discovery import Listing
@@ -137,7 +138,7 @@ class RunsOfCalls:
     async def stop(self, call: StoredCall, *, by: Principal) -> None:
         """Ends it with its calls, if it goes on."""
         try:
-            await self._headless.cancel(run_id_of(call.call_id), by=by)
+            await self._headless.cancel(script_run_of(call.call_id), by=by)
         except WorkflowRunNotFound:
             self._stopped.add(call.call_id)
         except RunFinished:
@@ -145,14 +146,9 @@ class RunsOfCalls:
 
     async def _begun(self, call: StoredCall, budget: WorkflowBudget, *, by: Principal) -> HeadlessRun:
         with suppress(WorkflowRunNotFound):
-            return await self._headless.get(run_id_of(call.call_id), by=by)
+            return await self._headless.get(script_run_of(call.call_id), by=by)
         name, args = str(call.said["prompt"]), dict(call.said.get("given", {}))
         digest = await self.digest_of(name, called_by=call.workflow)
         if digest != call.fields.get("workflow"):
             raise Conflict(f"The workflow {name!r} has changed since it was called: call it again.")
         return await self._headless.start(name, args, by=by, budget=budget, called_by=call.call_id)
-
-
-def run_id_of(call_id: str) -> str:
-    """Returns the id of the run that carries a called workflow out."""
-    return f"wfr_{call_id}"

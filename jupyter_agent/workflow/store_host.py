@@ -7,16 +7,17 @@ again; those that it claimed before are the same ones then, and nothing runs twi
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from ..exceptions import AgentError, fault_named
+from ..exceptions import AgentError, LeaseLost, fault_named
 from ..records import HeadlessRun, Principal, StoredCall, canonical_json
 from ..script import AgentCall, BudgetView
 from ..script.ahead import Ahead
 from ..script.placed import IN_FLIGHT, CallState, PlacedCall
 from .active_time import Turn
 from .ahead import ahead_of, use
-from .calls import Calls, state_of
+from .call_states import state_of
+from .calls import Calls
 from .meta import Meta
 from .resolving import said_of
 from .telling import Telling
@@ -53,9 +54,18 @@ class Spending:
         self._cost = None if state.cost is None or self._cost is None else self._cost + state.cost
 
 
+class Fence(NamedTuple):
+    """The number under which a run is carried out where servers share the store; `lost` is called when another one has
+    it."""
+
+    lease_no: int | None = None
+    lost: Callable[[], None] = lambda: None
+
+
 class StoreHost:
     """A script's words over the store. `told` is called whenever there is something new to tell of the run; `meta` is
-    what the script says of itself, and for all of its calls."""
+    what the script says of itself, and for all of its calls. Of a run that another server has nothing is answered any
+    more."""
 
     def __init__(
         self,
@@ -67,6 +77,7 @@ class StoreHost:
         turn: Turn,
         nest: Nest,
         meta: Meta | None = None,
+        fence: Fence | None = None,
     ) -> None:
         self._calls = calls
         self.run = self._run = run
@@ -77,6 +88,7 @@ class StoreHost:
         self._by = by
         self._told = told
         self._meta = meta or Meta(name=run.workflow)
+        self.fence = fence or Fence()
         self._is_leaving = False
         self._held: list[StoredCall] = []
         self._spending = Spending()
@@ -182,7 +194,7 @@ class StoreHost:
         return found
 
     def leave(self) -> None:
-        """Says that the server stops: calls go on without this host, and are taken up when it starts again."""
+        """Says that the server stops, or that another one has the run: calls go on without this host."""
         self._is_leaving = True
 
     async def close(self) -> None:
@@ -223,6 +235,11 @@ class StoreHost:
             self._listen()
             try:
                 states = await self._answers([placed for placed, _ in asked])
+            except LeaseLost:
+                # A script must not hear of it: it would go on, and call that a result.
+                self.leave()
+                self.fence.lost()
+                return
             except AgentError as fault:
                 for _, answer in asked:
                     if not answer.done():
@@ -237,8 +254,8 @@ class StoreHost:
     async def _answers(self, placed: list[PlacedCall]) -> list[CallState]:
         used, self._ahead.used = self._ahead.used, []
         if used:
-            await use(self._calls, self._pass, used, by=self._by)
-        states = await self._calls.claim(self._pass, placed, start=True, by=self._by)
+            await use(self._calls, self._pass, used, by=self._by, lease_no=self.fence.lease_no)
+        states = await self._calls.claim(self._pass, placed, start=True, by=self._by, lease_no=self.fence.lease_no)
         if len(placed) == 1:
             wanted = self._ahead.wanted
             self._ahead.learn(await ahead_of(self._calls, self._pass, states, (), by=self._by, most=wanted))

@@ -95,8 +95,7 @@ class Campaign:
 
     async def wage(self, kills: int) -> Books:
         """Kills the server so often, while one workflow after another comes to its end, and returns the books."""
-        await self.server.start()
-        await self._approve_script()
+        await self._begin()
         while self.books.kills < kills or not self.books.workflows:
             person = asyncio.create_task(self._decide_all())
             try:
@@ -106,6 +105,10 @@ class Campaign:
                 await asyncio.wait({person})
             self.books.workflows += 1
         return self.books
+
+    async def _begin(self) -> None:
+        await self.server.start()
+        await self._approve_script()
 
     async def _play(self, n: int, kills: int) -> None:
         run = None

@@ -44,7 +44,7 @@ async def start(rows, run, *calls):
 
 async def settle(rows, one, tokens, cost=0.0):
     """Settles as a server does: by the call's end, or by what a failed one took."""
-    await rows.drop_calls([one.call_id], took=(tokens, cost))
+    await rows.fail_call(one.call_id, took=(tokens, cost))
 
 
 async def sums(rows, run):

@@ -80,7 +80,7 @@ class Stage:
     async def ended(self, run: HeadlessRun) -> HeadlessRun:
         """Returns the run when it is over and has told everything."""
         async with asyncio.timeout(60):
-            while not self.headless.is_over(now := await self.headless.get(run.workflow_run_id, by=ALICE)):
+            while not await self.headless.is_over(now := await self.headless.get(run.workflow_run_id, by=ALICE)):
                 await asyncio.sleep(0.02)
         return now
 

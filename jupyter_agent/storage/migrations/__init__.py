@@ -9,7 +9,7 @@ from ...exceptions import SchemaTooNew
 from ..backend import Backend
 from ..backends import backend_of
 
-HEAD: Final = "0016"
+HEAD: Final = "0017"
 """The newest revision: a database that has it is opened without a look at the scripts."""
 
 FOLDER: Final = Path(__file__).parent
