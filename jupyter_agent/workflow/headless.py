@@ -13,8 +13,8 @@ from ..exceptions import (
     AgentError,
     Conflict,
     Forbidden,
-    InvalidRequest,
     LeaseLost,
+    RunElsewhere,
     RunFinished,
     SandboxUnavailable,
     StorageError,
@@ -22,7 +22,6 @@ from ..exceptions import (
     WorkflowNotApproved,
 )
 from ..records import (
-    SYSTEM,
     HeadlessRun,
     Principal,
     RunStatus,
@@ -32,13 +31,9 @@ from ..records import (
     new_id,
     utc_now,
 )
-from ..runtime import Leaseholder
-from ..runtime.errands import Errands
 from ..script import AgentCall
 from ..script.plan import WorkflowPlan
 from ..storage import Storage
-from ..storage.clock import machine_clock
-from ..storage.contract import Errand
 from .active_time import DEFAULT_ACTIVE_S, Turn
 from .approvals import Approval, Approvals
 from .call_states import script_run_of
@@ -55,6 +50,7 @@ from .nesting import RunsOfCalls, carry_within, check_args
 from .portable import problems_in
 from .sandbox import Sandbox, library
 from .script_file import Script
+from .shared_scripts import SharedScripts
 from .store_host import Fence, StoreHost
 
 AT_ONCE: Final = 3
@@ -64,8 +60,6 @@ TELL_EVERY_S: Final = 0.25
 TRY_AGAIN_S: Final = 1.0
 LOOK_EVERY_S: Final = 0.5
 """How often the row of a run is looked at that another server carries out."""
-LOOKS: Final = 4
-"""How often other servers' leases are looked at in the time that one holds."""
 log = logging.getLogger(__name__)
 
 
@@ -87,10 +81,7 @@ class Headless:
         limit. `lease_ttl_s` is for how many seconds a run is a server's where several share the store, None for who is
         alone with it."""
         self._rows = storage.rows
-        self._leases = Leaseholder(storage.rows.headless_leases, ttl_s=lease_ttl_s)
-        self._leases.on_lost = self._let_go
-        self._errands = Errands(storage.rows, lambda: self._leases.run_ids, self._do)
-        self._looking: asyncio.Task[None] | None = None
+        self._shared = SharedScripts(storage.rows, self, project=calls.project, ttl_s=lease_ttl_s)
         self._calls = calls
         self._folder = folder
         self._where = where
@@ -207,11 +198,7 @@ class Headless:
             ),
             budget=budget,
         )  # fmt: skip
-        asked_at = machine_clock()
-        holder = self._leases.holder if self._leases.is_shared else None
-        await self._rows.create_headless_run(run, msgspec.to_builtins(script), holder=holder)
-        if holder is not None:
-            self._leases.created(run.workflow_run_id, asked_at=asked_at)
+        await self._shared.create(run, msgspec.to_builtins(script))
         self._carry(run, script)
         return run
 
@@ -297,20 +284,15 @@ class Headless:
     async def is_over(self, run: HeadlessRun) -> bool:
         """Tells whether a run has ended and told all that it had to tell."""
         run_id = run.workflow_run_id
-        if not run.status.is_terminal or run_id in self._tasks or run_id in self._ending:
-            return False
-        if not self._leases.is_shared:
-            return True
         # Whoever carries it out lets go of it when all is told.
-        lease = await self._rows.headless_leases.lease_of(run_id)
-        return lease is None or lease.left_s <= 0
+        return run.status.is_terminal and not self.has(run_id) and not await self._shared.is_held(run_id)
 
     async def _goes_on_elsewhere(self, workflow_run_id: str, *, by: Principal) -> bool:
-        return self._leases.is_shared and not await self.is_over(await self.get(workflow_run_id, by=by))
+        return self._shared.are_shared and not await self.is_over(await self.get(workflow_run_id, by=by))
 
     def _change_of(self, workflow_run_id: str) -> asyncio.Event | None:
         """Returns what is set when a run changes here next; None where another server may carry it out."""
-        if self._leases.is_shared and workflow_run_id not in self._tasks:
+        if self._shared.are_shared and workflow_run_id not in self._tasks:
             return None
         return self._changes.setdefault(workflow_run_id, asyncio.Event())
 
@@ -326,12 +308,10 @@ class Headless:
         async def over() -> RunFinished | None:
             return _over(await self.get(workflow_run_id, by=by))
 
-        is_here = not self._leases.is_shared or self._leases.number(workflow_run_id) is not None
         # What nobody carries out is ended here.
-        if not is_here and not await self._leases.take(workflow_run_id):
-            told = await self._errands.pass_on(workflow_run_id, "cancel", {}, by=by, over=over)
-            return int(told["count"])
-        return await self._cancel(run)
+        if await self._shared.take(workflow_run_id):
+            return await self._cancel(run)
+        return await self._shared.cancel_elsewhere(workflow_run_id, by=by, over=over)
 
     async def _cancel(self, run: HeadlessRun) -> int:
         """Ends a run that this server carries out, or nobody."""
@@ -341,7 +321,7 @@ class Headless:
         }  # fmt: skip
         self._ending.add(run_id)
         try:
-            lease_no = self._lease_no(run_id)
+            lease_no = self._shared.lease_no(run_id)
             if not await self._rows.update_headless_run(run_id, lease_no=lease_no, **ended):
                 raise RunFinished(f"The run {run_id!r} has just ended.")
             flying = [call.call_id for call in await self._rows.held_calls(run_id) if not call.is_done]
@@ -353,98 +333,53 @@ class Headless:
             await self._rows.tell_headless_run(run_id, [_status("interrupted")], lease_no=lease_no)
         finally:
             self._ending.discard(run_id)
-            await self._leases.release(run_id)
+            await self._shared.release(run_id)
             self._changed(run_id)
         return len(flying)
-
-    async def _do(self, errand: Errand) -> dict[str, Any]:
-        """Does what another server asks of a run that is carried out here. Raises AgentError."""
-        if errand.deed != "cancel":
-            raise InvalidRequest(f"This server is older than the one that asks it to {errand.deed!r}: update it.")
-        return {"count": await self.cancel(errand.run_id, by=errand.by)}
 
     # --- carrying out -------------------------------------------------------------------------------------------
 
     async def recover(self) -> int:
         """Takes up the scripts that a stopped server left; returns how many. Without a sandbox they go on waiting.
         Where other servers share the store, what they leave is taken up from now on, too."""
-        if self._leases.ttl_s is not None:
-            await self._leases.open()
-            self._errands.open()
-            taken = await self._take_up()
-            every_s = self._leases.ttl_s / LOOKS
-            self._looking = asyncio.create_task(self._look_around(every_s), name="takeover of workflows")
-            return taken
+        if self._shared.are_shared:
+            return await self._shared.open()
         left = await self._rows.unfinished_headless_runs(self._calls.project)
         for run in left:
-            script = msgspec.convert(await self._rows.headless_script(run.workflow_run_id), Script)
-            self._carry(run, script)
+            self.take_up(run, await self._rows.headless_script(run.workflow_run_id))
         return len(left)
 
     async def close(self) -> None:
         """Lets go of all scripts, so that a server that starts again takes them up, or another one, and ends the
         sandbox."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait({self._looking})
-        await self._errands.close()
+        await self._shared.leave()
         for host in self._hosts.values():
             host.leave()
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
             await asyncio.wait(set(self._tasks.values()))
-        await self._leases.close()
+        await self._shared.close()
         await self._open.aclose()
 
-    # --- beside other servers -----------------------------------------------------------------------------------
+    def has(self, run_id: str) -> bool:
+        """Tells whether something is being done about the run here."""
+        return run_id in self._tasks or run_id in self._ending
 
-    async def _look_around(self, every_s: float) -> None:
-        """Takes up what other servers left."""
-        while True:
-            await asyncio.sleep(every_s)
-            try:
-                if taken := await self._take_up():
-                    log.warning("%d workflows were left by their server and go on here.", taken)
-            except StorageError as fault:
-                log.warning("Workflows that other servers left could not be looked for: %s", fault)
-            except Exception:
-                log.exception("Workflows that other servers left could not be taken up; it is tried again.")
-
-    async def _take_up(self) -> int:
-        left = await self._rows.unattended_headless_runs(self._calls.project)
-        left = [run_id for run_id in left if run_id not in self._tasks and run_id not in self._ending]
-        if not left or not await self._can_carry():
-            return 0
-        taken = await self._leases.take_all(left)
-        for run_id in taken:
-            try:
-                # Looked at when it is ours: nobody else changes it now.
-                run = await self._rows.get_headless_run(run_id, by=SYSTEM)
-                script = msgspec.convert(await self._rows.headless_script(run_id), Script)
-            except Exception:
-                log.exception("The workflow run %s could not be taken up.", run_id)
-                await self._leases.release(run_id)
-            else:
-                self._carry(run, script)
-        return len(taken)
-
-    async def _can_carry(self) -> bool:
+    async def can_carry(self) -> bool:
+        """Tells whether scripts can be carried out here at all."""
         try:
             await self._its_sandbox()
         except SandboxUnavailable as fault:
-            log.info("What other servers left of workflows stays there: %s", fault.message)
+            log.debug("What other servers left of workflows stays there: %s", fault.message)
             return False
         return True
 
-    def _lease_no(self, run_id: str) -> int | None:
-        """Returns the number that writes about a run name, None for who is alone. Raises LeaseLost."""
-        if not self._leases.is_shared:
-            return None
-        self._leases.check(run_id)
-        return self._leases.number(run_id)
+    def take_up(self, run: HeadlessRun, script: dict[str, Any]) -> None:
+        """Goes on with a run that was begun before, here or elsewhere."""
+        self._carry(run, msgspec.convert(script, Script))
 
-    def _let_go(self, run_id: str) -> None:
+    def let_go(self, run_id: str) -> None:
         """Stops what another server may carry out by now; its calls go on."""
         if (host := self._hosts.get(run_id)) is not None:
             host.leave()
@@ -475,12 +410,12 @@ class Headless:
         """Owns a run to its end, or until another server has it: nothing it raises is lost."""
         run_id = run.workflow_run_id
         try:
-            await self._to_its_end(run, script, self._lease_no(run_id))
+            await self._to_its_end(run, script, self._shared.lease_no(run_id))
         except LeaseLost as fault:
             log.warning("The workflow run %s is left to another server: %s", run_id, fault)
         finally:
             if run_id not in self._ending:
-                await self._leases.release(run_id)
+                await self._shared.release(run_id)
 
     async def _to_its_end(self, run: HeadlessRun, script: Script, lease_no: int | None) -> None:
         turn = Turn(self._turns, allowed_s=self._active_s, spent_s=run.active_s)
@@ -510,7 +445,7 @@ class Headless:
             turn.wait()
         events, now = self._last_words(run)
         # Calls of what another server carries out by now are not stopped.
-        self._lease_no(run.workflow_run_id)
+        self._shared.lease_no(run.workflow_run_id)
         await self._stop_left(run)
         last = {**now, **ended, "ended_at": utc_now(), "waits_for": ()}
         await self._lasting(run, [*events, _status(str(ended["status"]))], lease_no, **last)
@@ -522,8 +457,8 @@ class Headless:
             held = await self._rows.held_calls(run.workflow_run_id)
             flying = [call.call_id for call in held if not call.is_done]
             await self._calls.stop(run.workflow_run_id, flying, by=Principal(user_id=run.user_id))
-        except StorageError as fault:
-            log.warning("Calls of the workflow run %s could not be looked for: %s", run.workflow_run_id, fault)
+        except (StorageError, RunElsewhere) as fault:
+            log.warning("Calls of the workflow run %s could not be stopped: %s", run.workflow_run_id, fault)
 
     async def _lasting(
         self, run: HeadlessRun, events: Sequence[WorkflowEvent], lease_no: int | None, **changed: Any
@@ -543,7 +478,7 @@ class Headless:
         by = Principal(user_id=run.user_id, actor=f"workflow {run.workflow}")
         host = self._hosts[run.workflow_run_id] = StoreHost(
             self._calls, run, by=by, told=news.set, turn=turn, nest=self._nested, meta=script.meta,
-            fence=Fence(lease_no, lambda: self._let_go(run.workflow_run_id)),
+            fence=Fence(lease_no, lambda: self.let_go(run.workflow_run_id)),
         )  # fmt: skip
         over = asyncio.Event()
         telling = asyncio.create_task(self._tell(host, turn, news, over))
@@ -589,7 +524,7 @@ class Headless:
         try:
             await self._rows.tell_headless_run(run_id, events, lease_no=host.fence.lease_no, **_now(host, turn))
         except LeaseLost:
-            self._let_go(run_id)
+            self.let_go(run_id)
         except StorageError as fault:
             log.warning("What a workflow run tells cannot be written down yet: %s", fault)
             host.telling.put_back(events)
