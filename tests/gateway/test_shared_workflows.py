@@ -41,10 +41,6 @@ sure = await gate(f"{args['n']} Go on?", "really")
 phase("End")
 [sure, await agent(f"{args['n']} last of {len(first)}", model="echo", tools=[])]
 """
-SLOW = """
-meta = {"name": "NAME"}
-await parallel([ask(f"{args['n']} question {i}") for i in range(3)])
-"""
 
 
 class Two(NamedTuple):
@@ -76,10 +72,9 @@ async def two(postgres: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncI
     with postgres.database() as url:
         servers = two_servers(tmp_path_factory.mktemp("shared"), url, ttl_s=TTL_S)
         async with servers.a, servers.b:
-            for name, text in (("gated", GATED), ("slow", SLOW)):
-                await approved(servers.a, name, text)
-                _, told = await api(servers.b, "GET", f"workflows/{name}")
-                await api(servers.b, "POST", f"workflows/{name}/approve", {"digest": told["digest"]})
+            await approved(servers.a, "gated", GATED)
+            _, told = await api(servers.b, "GET", "workflows/gated")
+            await api(servers.b, "POST", "workflows/gated/approve", {"digest": told["digest"]})
             yield servers
 
 
