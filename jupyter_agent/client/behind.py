@@ -77,6 +77,13 @@ class Behind:
 
     async def settle(self) -> None:
         """Returns when all of it is told. Raises what the gateway refused it for, once, or why it cannot be told."""
+        await self.all_told()
+        fault, self._fault = self._fault, None
+        if fault is not None:
+            raise fault
+
+    async def all_told(self) -> None:
+        """Returns when the gateway has heard all of it, whatever it said. Raises why it cannot be told."""
         self._settling += 1
         try:
             while self._steps or self._used:
@@ -89,10 +96,7 @@ class Behind:
                     await asyncio.shield(self._task)
         finally:
             self._settling -= 1
-        fault, self._fault = self._fault, None
         self._clear()
-        if fault is not None:
-            raise fault
 
     async def close(self) -> None:
         """Tells what is left, if that can be done, and lets go of the disk."""
@@ -112,6 +116,8 @@ class Behind:
             self._threads.call(self._begin)
 
     def _begin(self) -> None:
+        # Of the loop that there is now: a client that was closed and is used again has another one.
+        self._hurry = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._tell(), name="steps that are told behind")
         self._task.add_done_callback(lambda done: done.cancelled() or done.exception())
 

@@ -189,7 +189,7 @@ class Steps:
 
 async def _in_time(behind: Behind) -> None:
     async with asyncio.timeout(SETTLED_WITHIN_S):
-        await behind.settle()
+        await behind.all_told()
 
 
 def _json_of(value: Any, name: str) -> str:

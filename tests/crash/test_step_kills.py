@@ -106,10 +106,23 @@ async def test_a_step_that_is_refused_fails_and_the_next_one_says_so(server, wf)
     shutil.rmtree(server.home / "data")
     assert await wf.step(act, 2) == 2
     await server.start()
+    await asyncio.to_thread(wf.settle)  # as a cell's end does: nobody has heard of it yet
     with pytest.raises(WorkflowRunNotFound):
         await asyncio.to_thread(lambda: wf.client.wait(wf._pass.settle()))
     row = wf.calls[-1]
     assert (row.status, "was not stored" in row.error) == ("failed", True)
+
+
+async def test_a_client_that_was_closed_makes_steps_again(server, wf, outboxes):
+    def act(number: int) -> int:
+        return number
+
+    assert await wf.step(act, 1) == 1
+    await asyncio.to_thread(wf.client.close)
+    assert list(outboxes.iterdir()) == [], "it had told all of it"
+    assert await wf.step(act, 2) == 2
+    await asyncio.to_thread(wf.settle)
+    assert [row.why for row in wf.calls] == ["first time", "inputs changed"]
 
 
 async def test_many_steps_are_few_requests_and_keep_their_order(server, wf):
