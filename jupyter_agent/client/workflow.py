@@ -563,9 +563,10 @@ def _outcome(claimed: CallState, ended: CallState) -> dict[str, Any]:
     saved = (ended.tokens, ended.cost) if reused else (0, 0.0)
     return {
         "status": "failed" if ended.status == "failed" else "done", "reused": reused, "why": claimed.why,
-        "difference": claimed.difference, "key": claimed.key or ended.key, "model": ended.model or claimed.model,
-        "run_id": ended.run_id, "tries": ended.tries, "tokens": spent[0], "cost": spent[1], "saved_tokens": saved[0],
-        "saved_cost": saved[1], "seconds": ended.seconds, "answer": ended.answer, "error": ended.message,
+        "difference": claimed.difference, "key": claimed.key or ended.key,
+        "model": ended.model or claimed.model or None, "run_id": ended.run_id, "tries": ended.tries,
+        "tokens": spent[0], "cost": spent[1], "saved_tokens": saved[0], "saved_cost": saved[1],
+        "seconds": ended.seconds, "answer": ended.answer, "error": ended.message,
     }  # fmt: skip
 
 

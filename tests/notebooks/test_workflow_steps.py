@@ -39,6 +39,7 @@ async def test_steps_are_recorded_and_explained_and_make_no_run(server, kernel):
         ("double", False, "first time", 0), ("later", False, "first time", 0),
         ("double", False, "inputs changed", 0), ("double", False, "inputs changed", 0),
     ]  # fmt: skip
+    assert {row["model"] for row in rows} == {None}
     assert await run(kernel, STEPS, cell="one") == said.replace("[4, 'a', 5, 6]", "[]"), "all from the store"
     assert {row["why"] for row in await frame(kernel, "wf.calls.df")} == {"unchanged"}
     _, runs = await api(server, "GET", "runs")
