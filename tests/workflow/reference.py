@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 
 @dataclass(eq=False)
 class Result:
-    """A call that was started, and its answer once it has one. `replaces` is what it takes the place of then."""
+    """A call that was started, by the saying of a token, and its answer once it has one. `replaces` is what it takes
+    the place of then."""
 
     call_id: str
+    token: str
     key: str
     number: int
     answer: str | None = None
@@ -54,7 +56,7 @@ class Reference:
         """A call runs, since nothing answered it."""
         number = max((result.number for result in self.results), default=0) + 1
         replaces = self._free(its_pass, call.key) if call.fresh else None
-        result = Result(call_id, call.key, number, replaces=replaces)
+        result = Result(call_id, call.token, call.key, number, replaces=replaces)
         self.results.append(result)
         self.claims[its_pass].append((call, result))
         self.started += 1

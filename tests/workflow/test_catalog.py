@@ -331,7 +331,7 @@ async def test_plan_verify_asks_a_person_however_long_the_plan_is(stage):
     run = await stage.headless.start("plan-verify", {"task": "Add numbers", "gate": True}, by=ALICE)
     async with asyncio.timeout(60):
         while not (now := await stage.headless.get(run.workflow_run_id, by=ALICE)).waits_for:
-            assert not stage.headless.is_over(now), now
+            assert not await stage.headless.is_over(now), now
             await asyncio.sleep(0.02)
     (asked,) = await stage.world.runner.approvals(now.waits_for[0], by=ALICE)
     detail = asked.preview["arguments"]["detail"]

@@ -194,12 +194,13 @@ class Play:
                 assert state.call_id not in [one.call_id for one in self.reference.results]
                 self.reference.start(its_pass, call, str(state.call_id))
             else:
-                self._is(state, result)
+                self._is(state, result, call)
 
-    def _is(self, state: CallState, result: Result) -> None:
+    def _is(self, state: CallState, result: Result, call: Said) -> None:
         assert state.call_id == result.call_id, "it is the first of its key that is left"
         if result.answer is None:
-            assert (state.status, state.why) == ("running", "in flight")
+            # What is only said once more is not joined.
+            assert (state.status, state.why) == ("running", None if result.token == call.token else "in flight")
         else:
             assert (state.status, state.why, state.answer) == ("hit", "unchanged", result.answer)
 
