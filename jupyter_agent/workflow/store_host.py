@@ -20,7 +20,7 @@ from .call_states import state_of
 from .calls import Calls
 from .meta import Meta
 from .resolving import said_of
-from .telling import Telling
+from .telling import NAME_CHARS, Telling
 
 LOOK_EVERY_S: Final = 30.0
 GONE_S: Final = 2.0
@@ -97,6 +97,8 @@ class StoreHost:
         self._hearing: asyncio.Task[None] | None = None
         self._ahead = Ahead()
         self._flying: dict[str, asyncio.Future[CallState]] = {}
+        self._names: dict[str, str] = {}
+        self._stalled: set[str] = set()
         self.telling = Telling()
         self.phase_now: str | None = run.phase
         self.said: list[str] = list(run.said)
@@ -162,6 +164,7 @@ class StoreHost:
             self.hits += state.status == "hit"
         self._tell(placed, state)
         if state.status == "running":
+            self._names[str(state.call_id)] = repr((placed.label or " ".join(placed.prompt.split()))[:NAME_CHARS])
             state = await self._settled(state)
             await self._works()
             self._tell(placed, state)
@@ -302,12 +305,18 @@ class StoreHost:
                 await self._works()
 
     def _note(self, state: CallState) -> None:
-        """Notes whether a call waits for a person."""
-        before = self.asking
+        """Notes whether a call waits for a person, and tells people when one is stalled."""
+        before, call_id = self.asking, str(state.call_id)
+        if state.silent_since is None:
+            self._stalled.discard(call_id)
+        elif call_id not in self._stalled:
+            self._stalled.add(call_id)
+            name = self._names.get(call_id, "a call")
+            self.log(f"Nothing has come of {name} since {state.silent_since:%H:%M} UTC: it is stalled.")
         if state.status == "running" and state.waits_for is not None:
-            self._asking[str(state.call_id)] = str(state.run_id)
+            self._asking[call_id] = str(state.run_id)
         else:
-            self._asking.pop(str(state.call_id), None)
+            self._asking.pop(call_id, None)
         if self.asking != before:
             self._told()
 

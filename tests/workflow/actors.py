@@ -64,12 +64,13 @@ class Actors(ModelCatalog):
 class Stage:
     """Scripts over a world: start one, wait for its end."""
 
-    def __init__(self, world: World, models: Actors) -> None:
+    def __init__(self, world: World, models: Actors, **given: Any) -> None:
+        """`given` is what else the calls are given."""
         self.world = world
         self.actor = models.actor
         self.calls = Calls(
             storage=world.storage, journal=world.journal, runner=world.runner, project="p",
-            resolver=Resolver(models=models, toolbox=world.toolbox, settings=world.settings),
+            resolver=Resolver(models=models, toolbox=world.toolbox, settings=world.settings), **given,
         )  # fmt: skip
         where = places(world.workspace, world.folder / "config", CATALOG)
         self.headless = Headless(storage=world.storage, calls=self.calls, folder=world.folder, where=where)
@@ -96,11 +97,11 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged(folder: Path) -> AsyncIterator[Stage]:
+async def staged(folder: Path, **given: Any) -> AsyncIterator[Stage]:
     """Opens a world with an actor in it."""
     models = Actors()
     world = await World(folder, settings=RunnerSettings(retry_base_s=0.01), models=models).open()
-    stage = Stage(world, models)
+    stage = Stage(world, models, **given)
     try:
         yield stage
     finally:
