@@ -1,6 +1,7 @@
 """New runs, written down: their thread, their row, their first event. Or forgotten again, where that fails."""
 
 import logging
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -56,7 +57,10 @@ class Entries:
             await self._means.journal.create(run.run_id)
             await self._means.journal.append(run.run_id, started)
         except BaseException:
-            await self.forget(run)
+            with suppress(LeaseLost):
+                # What another server may have by now is its to put away: it may have begun the run anew.
+                self._means.leases.check(run.run_id)
+                await self.forget(run)
             raise
         return run
 
