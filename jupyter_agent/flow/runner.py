@@ -133,9 +133,13 @@ class FlowRunner:
 
     async def _carried(self, flow_run_id: str, *, by: Principal) -> Course:
         run = await self._keeper.get_flow_run(flow_run_id, by=by)
+        course = self._courses.get(flow_run_id)
+        if course is None and not run.status.is_terminal:
+            # It may have ended while it was looked at.
+            run = await self._keeper.get_flow_run(flow_run_id, by=by)
         if run.status.is_terminal:
             raise over_fault(run)
-        if (course := self._courses.get(flow_run_id)) is None:
+        if course is None:
             raise Conflict(f"Flow run {flow_run_id} is carried out by another process: decide there.")
         return course
 

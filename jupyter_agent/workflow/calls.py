@@ -268,7 +268,8 @@ class Calls:
         flying = [call for call in await self._rows.get_calls(call_ids, by=by) if not call.is_done]
         self._stopped.update(call.call_id for call in flying)
         # What has no run yet is let go of at once: a server that is killed now must not begin it when it starts again.
-        await self._rows.drop_calls([call.call_id for call in flying if not self._has_begun(call)])
+        here = [call for call in flying if self._shared is None or self.has(call.call_id)]
+        await self._rows.drop_calls([call.call_id for call in here if not self._has_begun(call)])
         await asyncio.gather(*(self._stop(call, by=by) for call in flying))
         return len(flying)
 
@@ -282,8 +283,8 @@ class Calls:
             else:
                 await self._interrupt(call.run_id or run_of(call), by=by)
             self.reserving.wake()
-            if self._shared is not None and not self.has(call.call_id):
-                # Where it has not begun, the server that carries it out finds it gone.
+            if self._shared is not None and not self.has(call.call_id) and not await self._shared.has_begun(call):
+                # The server that carries it out finds it gone, and begins nothing. What has begun ends by itself there.
                 await self._rows.drop_calls([call.call_id])
             task = self._tasks.get(call.call_id)
             if task is not None:

@@ -86,6 +86,10 @@ class SharedCalls:
         if not await self._rows.get_calls([call_id], by=SYSTEM):
             raise RunFailed("It was stopped before it started.", details={"code": "interrupted"})
 
+    async def has_begun(self, call: StoredCall) -> bool:
+        """Tells whether there is a run that answers this try of a call."""
+        return bool(await self._rows.statuses_of([_run_of(call)]))
+
     async def faults_of(self, call_ids: Sequence[str]) -> list[CallState]:
         """Returns the states of calls that have no rows."""
         faults = await self._rows.faults_of_calls(call_ids) if call_ids else {}
