@@ -94,8 +94,10 @@ class FlowRunner:
 
     async def wait(self, flow_run_id: str, *, by: Principal = ME) -> FlowRun:
         """Returns a run once it is over, or this runner carries it out no more."""
+        # Before it is looked at: it may end meanwhile.
+        task = self._tasks.get(flow_run_id)
         run = await self._keeper.get_flow_run(flow_run_id, by=by)
-        if (task := self._tasks.get(flow_run_id)) is not None:
+        if task is not None:
             await asyncio.wait({task})
             run = await self._keeper.get_flow_run(flow_run_id, by=by)
         return run
