@@ -17,7 +17,8 @@ from ..script.placed import PlacedCall
 from ..script.plan import PlannedCall, WorkflowPlan
 from ..storage.spending import PastCall
 from .budget import like
-from .calls import Calls, missed
+from .call_states import missed
+from .calls import Calls
 from .forecast import Pool, forecast
 from .meta import Meta
 from .resolving import placed_of, said_of

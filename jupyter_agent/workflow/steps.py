@@ -13,8 +13,8 @@ from ..script.placed import CallState
 from ..script.step import PlacedStep
 from ..storage.calls import NEAREST, Claim
 from ..storage.sql import SqlRows
-from .call_states import state_of
-from .calls import missed, too_many
+from .call_states import missed, state_of
+from .calls import too_many
 
 MOST_BYTES: Final = 400_000
 """Of results that are told before they are asked for."""
