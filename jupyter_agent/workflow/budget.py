@@ -4,7 +4,8 @@ A call reserves what it may take, and is ended there:
 
 - what its own `budget=` says, where it says something;
 - else twice the most that a finished call like it took: one of the same key, else of the same label, else of the
-  workflow; at least 1,000 tokens, or a hundredth of the dollars;
+  workflow; at least 1,000 tokens, or a hundredth of the dollars; and where a sixteenth of what is free is more, that:
+  a call that was edited may take another way than those before it;
 - else a share of the whole: half for another workflow, a quarter for a call with tools, which may take many turns, a
   sixteenth for one without.
 
@@ -49,10 +50,12 @@ class _Limit(NamedTuple):
 
 
 class _Wish(NamedTuple):
-    """What a call would take of one unit, and what it must have at least."""
+    """What a call would take of one unit, and what it must have at least. Where `may_grow` is set it gets more than it
+    wants while there is much."""
 
     wanted: float
     needed: float
+    may_grow: bool = False
 
 
 def granted(call: StoredCall, ledger: Ledger, *, run_budget: Budget) -> Grant:
@@ -72,7 +75,8 @@ def granted(call: StoredCall, ledger: Ledger, *, run_budget: Budget) -> Grant:
         if left <= 0 or left < wish.needed:
             return Grant(refusal=_refused(unit, tightest, wish))
         waits |= any(one.free < wish.wanted and one.reserved > 0 for one in limits)
-        got[unit] = min(wish.wanted, *(one.free for one in limits))
+        free = min(one.free for one in limits)
+        got[unit] = min(free, max(wish.wanted, free * SHARE) if wish.may_grow else wish.wanted)
     if waits:
         return Grant()
     tokens = got["tokens"]
@@ -104,7 +108,7 @@ def _wish(call: StoredCall, ledger: Ledger, unit: str, allowed: float, run_budge
     pool = [value for past in like(call.key, call.label, ledger.past) if (value := getattr(past, unit)) is not None]
     if pool:
         least = LEAST_TOKENS if unit == "tokens" else allowed * LEAST_OF_COST
-        return _Wish(min(allowed, max(HEADROOM * max(pool), least)), min(allowed, median(pool)))
+        return _Wish(min(allowed, max(HEADROOM * max(pool), least)), min(allowed, median(pool)), may_grow=True)
     share = SHARE_OF_WORKFLOW if is_workflow else SHARE_WITH_TOOLS if call.fields.get("tools") else SHARE
     least = LEAST_TOKENS if unit == "tokens" else 0.0
     return _Wish(min(allowed, max(allowed * share, least)), 0)

@@ -370,7 +370,7 @@ def _may_hold(held: int, more: int) -> None:
 def too_many(count: int) -> TooManyCalls:
     """Returns the fault of a pass that would have more calls than it may."""
     return TooManyCalls(
-        f"{count:,} calls more would be more than the {MAX_CALLS:,} that one run of the workflow may have; nothing was "
-        "started. Begin a new pass, or make fewer.",
+        f"One run of a workflow may have {MAX_CALLS:,} calls, and with {count:,} asked for now it would "
+        "have more: none of these was started. Begin a new pass, or make fewer.",
         details={"allowed": MAX_CALLS},
     )

@@ -148,7 +148,11 @@ async def test_what_says_nothing_reserves_by_what_such_calls_took_or_a_share(row
     await rows.finish_call(StoredCall(**values | done))
     (later, same) = await start(rows, run, call(), call(key=plain.key))
     got = [(await rows.reserve_call(one, decide=decide)).reserved.tokens for one in (later, same)]
-    assert got == [10_000, 4_000], "twice the most of the workflow, and twice what the same call took"
+    assert got == [10_000, 83_000 // 16], "twice the most of the workflow; a sixteenth of what is free"
+    many = await start(rows, run, *(call(key=plain.key) for _ in range(16)))
+    got = [(await rows.reserve_call(one, decide=decide)).reserved for one in many]
+    assert None not in got, "what is more than enough keeps nobody waiting"
+    assert min(one.tokens for one in got) == 4_000, "where little is free it is twice what the same call took"
 
 
 async def test_money_has_a_limit_too_and_an_unknown_price_counts_as_reserved(rows):
