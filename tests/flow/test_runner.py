@@ -229,6 +229,31 @@ async def test_what_is_rejected_does_not_go_on(begin):
     assert (await states(runner, run))["b"].status is StepStatus.SKIPPED
 
 
+async def test_what_ends_while_it_is_looked_at_is_told_as_it_ended():
+    gate = asyncio.Event()
+
+    class Late(Memory):
+        """Answers when the run is over with how it stood before."""
+
+        async def get_flow_run(self, flow_run_id, *, by):
+            run = await super().get_flow_run(flow_run_id, by=by)
+            if not gate.is_set():
+                gate.set()
+                await until(lambda: asyncio.sleep(0, not runner._tasks))
+            return run
+
+    async def waits(ctx):
+        await gate.wait()
+
+    runner = FlowRunner([Flow("f", [code("a", do=waits)])], keeper=Late())
+    run = await runner.start("f")
+    assert (await runner.wait(run.flow_run_id)).status is RunStatus.COMPLETED
+    gate.clear()
+    run = await runner.start("f")
+    with pytest.raises(RunFinished):
+        await runner.cancel(run.flow_run_id)
+
+
 async def test_nobody_who_answers_is_no_yes(begin):
     clock = FakeClock()
     flow = Flow("f", [Step(id="ok", kind="approval", prompt="?", timeout_s=600), code("b", "ok")])
