@@ -11,11 +11,12 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+import msgspec
 from msgspec.structs import replace
 
 from ..exceptions import AgentError, InvalidRequest
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from .workflow import Place, Workflow
 
 MAX_ANSWER_BYTES: Final = 500_000
+BATCH_BYTES: Final = 600_000
+"""What a request may have of steps that were left, of the 1 MiB that a server takes. One step alone is less."""
 GOOD_FOR_S: Final = 2.0
 """What is left in the store is asked for anew after that: it may have been deleted meanwhile."""
 SETTLED_WITHIN_S: Final = 5.0
@@ -178,13 +181,26 @@ class Steps:
                 if left.workflow_run_id is not None and left.steps:
                     # Another gateway of this machine does not know the pass, and is not told what it made.
                     await client.request("GET", path)
-                    for at in range(0, len(left.steps), MOST):
-                        body = {"steps": left.steps[at : at + MOST]}
-                        await client.request("POST", f"{path}/steps", body=body, may_repeat=True)
+                    for batch in _batches(left.steps):
+                        await client.request("POST", f"{path}/steps", body={"steps": batch}, may_repeat=True)
                 left.remove()
             except AgentError:
                 if left.is_old:
                     left.remove()
+
+
+def _batches(steps: Sequence[PlacedStep]) -> Iterator[list[PlacedStep]]:
+    """Yields steps in order, together as many as a request may have."""
+    batch: list[PlacedStep] = []
+    size = 0
+    for step in steps:
+        size += (its_size := len(msgspec.json.encode(step)))
+        if batch and (len(batch) == MOST or size > BATCH_BYTES):
+            yield batch
+            batch, size = [], its_size
+        batch.append(step)
+    if batch:
+        yield batch
 
 
 async def _in_time(behind: Behind) -> None:

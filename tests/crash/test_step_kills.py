@@ -77,6 +77,27 @@ async def test_what_a_killed_kernel_was_given_is_in_the_store_for_the_next_one(s
     assert not list(outboxes.glob("*")), "what was told is kept nowhere else"
 
 
+async def test_what_was_left_is_told_however_much_it_is(server, outboxes):
+    """A server takes a request of 1 MiB."""
+    first = Client(gateway_at(f"{server.url}/", TOKEN, source="the test"))
+    its = Workflow(first, "large")
+    await its.step(len, "x")
+    run_id = its._pass.workflow_run_id
+    await asyncio.to_thread(first.close)
+    box = Outbox(outboxes, run_id)
+    for number in range(6):
+        box.add(
+            PlacedStep(token=f"t{number}", name="f", source="f", inputs=(f"{number}",), answer=f'"{"x" * 400_000}"')
+        )
+    box.close()
+    second = Client(gateway_at(f"{server.url}/", TOKEN, source="the test"))
+    await Workflow(second, "other").step(len, "x")
+    await asyncio.to_thread(second.close)
+    assert not list(outboxes.glob("*"))
+    _, stored = await server.request("GET", f"jupyter-agent/api/workflow-runs/{run_id}/steps")
+    assert len(stored["keys"]) == 7
+
+
 async def test_steps_go_on_while_the_server_is_away_and_are_stored_when_it_is_back(server, wf, outboxes):
     def act(number: int) -> int:
         MADE.append(number)
